@@ -1,0 +1,226 @@
+//! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is pure:
+//! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+
+use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
+
+/// Every destination this build speaks to.
+pub static REGISTRY: &[Descriptor] = &[];
+
+/// A kind of destination, as data.
+pub struct Descriptor {
+    /// Its `kind` in the configuration.
+    pub kind: &'static str,
+    /// Builds one from its part of the configuration: what every kind shares, and the keys of its own.
+    pub build: fn(Common, toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>>,
+}
+
+/// What is configured the same way for every kind.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// What it is called in logs, metrics, the timeline and the balance.
+    pub name: DestinationName,
+    /// Our event name → what the platform calls it (an event name, a conversion action id or name).
+    pub events: BTreeMap<EventName, String>,
+    /// `hold_after_click`: how old a click must be before a delivery that names it is sent. `None`: the kind's default.
+    pub hold_after_click: Option<Duration>,
+}
+
+/// Something wrong in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, relative to the destination's table: `access_token`, `credentials.client_id`.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem of `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+/// Where sealed events go. All methods are pure.
+pub trait Destination: Send + Sync {
+    /// How it is limited and authorised.
+    fn profile(&self) -> &Profile;
+
+    /// When the platform stops taking this event, by its own age limit.
+    fn deadline(&self, event: &SealedEvent) -> Time;
+
+    /// Until when to hold this event back, and why; `None` if it may go at once.
+    fn hold(&self, _event: &SealedEvent) -> Option<(Time, WaitReason)> {
+        None
+    }
+
+    /// Whether `event`, on its own, can be sent at all. Asked for each event before it joins a batch.
+    ///
+    /// # Errors
+    /// [`Unsendable`] with the outcome that follows.
+    fn admit(&self, event: &SealedEvent) -> Result<(), Unsendable>;
+
+    /// The one request that carries `batch`: one to [`Profile::batch_max`] admitted events.
+    fn prepare(&self, batch: &[SealedEvent]) -> Request;
+
+    /// What the answer means: one verdict for each event, in the batch's order.
+    fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict>;
+}
+
+/// How a destination is limited and authorised.
+#[derive(Debug)]
+pub struct Profile {
+    /// The platform's limit of events in one request.
+    pub batch_max: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How requests are authorised.
+    pub auth: Auth,
+}
+
+/// How requests are authorised. The transport adds it, so that no prepared request holds a credential.
+#[derive(Debug)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// A parameter of the URL's query.
+    Query {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: Secret,
+    },
+    /// An OAuth 2 access token of Google, got and renewed by the transport.
+    Google(GoogleAuth),
+}
+
+/// What an access token of Google is got with.
+#[derive(Debug)]
+pub struct GoogleAuth {
+    /// Whose.
+    pub credentials: GoogleCredentials,
+    /// The token endpoint.
+    pub token_url: String,
+    /// The OAuth scope asked for.
+    pub scope: &'static str,
+}
+
+/// One of the two ways to get an access token.
+#[derive(Debug)]
+pub enum GoogleCredentials {
+    /// A user's refresh token.
+    Refresh {
+        /// OAuth client.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// The user's token.
+        refresh_token: Secret,
+    },
+    /// A service account's private key.
+    ServiceAccount {
+        /// The account.
+        client_email: String,
+        /// Which of its keys.
+        private_key_id: String,
+        /// The key, PEM.
+        private_key: Secret,
+    },
+}
+
+/// A request, ready but for its authorisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// An HTTP `POST`.
+    Http(HttpRequest),
+    /// Rows for an import file.
+    Rows(Rows),
+}
+
+/// A `POST` with a JSON body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Where to; without credentials.
+    pub url: String,
+    /// Headers next to `content-type: application/json`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpRequest").field("url", &self.url).field("body_bytes", &self.body.len()).finish()
+    }
+}
+
+/// Rows to append to a destination's file of the day.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// Where the files are.
+    pub directory: std::path::PathBuf,
+    /// `csv` or `jsonl`.
+    pub extension: &'static str,
+    /// What a new file starts with, line ends included; may be empty.
+    pub header: String,
+    /// One row for each event, line ends included.
+    pub rows: String,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("directory", &self.directory).field("bytes", &self.rows.len()).finish()
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// An HTTP answer.
+    Http {
+        /// The status.
+        status: u16,
+        /// `Retry-After`, if there was one that could be read.
+        retry_after: Option<Duration>,
+        /// The body, cut at the transport's limit.
+        body: Bytes,
+    },
+    /// The rows are on disk.
+    Written,
+}
+
+/// What one answer means for one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a verdict that nobody records loses an event"]
+pub enum Verdict {
+    /// The platform has it.
+    Delivered,
+    /// Busy or unreachable, or a wait that the platform's code asks for.
+    Retry {
+        /// How long the platform wants us to wait; `None`: by our own schedule.
+        after: Option<Duration>,
+        /// Why.
+        failure: Failure,
+    },
+    /// Our settings are wrong: keep the event, pause the destination, tell the operator.
+    Blocked(Failure),
+    /// Never acceptable: to the dead letters.
+    Rejected(Failure),
+    /// The batch was refused because of some event that the answer does not name: split it.
+    Isolate(Failure),
+    /// The batch was refused because of another event, which is named: send again without that one.
+    Resend,
+}
+
+/// Why an event cannot be sent to one destination at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// It is not meant to be.
+    Skip(SkipReason),
+    /// It is, but can never be accepted.
+    Reject(Failure),
+}

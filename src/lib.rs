@@ -1,0 +1,3 @@
+//! crate
+pub mod destinations;
+pub mod model;

@@ -1,0 +1,25 @@
+//! The nouns everything else speaks in: events, people, visits, money, time, deliveries. No I/O.
+
+mod click;
+mod consent;
+mod delivery;
+mod event;
+mod id;
+mod identity;
+mod money;
+mod sensitive;
+mod time;
+mod visit;
+
+pub use click::{ClickId, ClickKind, Cookies};
+pub use consent::{Choice, Consent};
+pub use delivery::{Attempt, DestinationId, Failure, NewDelivery, NewEvent, NewState, Outcome, SkipReason, WaitReason};
+pub use event::{
+    ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
+};
+pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
+pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};
+pub use money::{Currency, InvalidMoney, Money, parse_decimal};
+pub use sensitive::{Secret, Sensitive};
+pub use time::{Clock, InvalidTime, MockClock, SystemClock, Time};
+pub use visit::{Observation, Utm, Visit, Visitor};
