@@ -15,8 +15,11 @@ pub struct Descriptor {
     /// Its `kind` in the configuration.
     pub kind: &'static str,
     /// Builds one from its part of the configuration: what every kind shares, and the keys of its own.
-    pub build: fn(Common, toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>>,
+    pub build: Build,
 }
+
+/// Builds a destination, or says everything that is wrong with its table at once.
+pub type Build = fn(Common, toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>>;
 
 /// What is configured the same way for every kind.
 #[derive(Clone, Debug)]
@@ -66,6 +69,11 @@ pub trait Destination: Send + Sync {
 
     /// The one request that carries `batch`: one to [`Profile::batch_max`] admitted events.
     fn prepare(&self, batch: &[SealedEvent]) -> Request;
+
+    /// The platform's id of the request, for the timeline.
+    fn trace_id(&self, _response: &Response) -> Option<String> {
+        None
+    }
 
     /// What the answer means: one verdict for each event, in the batch's order.
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict>;

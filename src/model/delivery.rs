@@ -136,3 +136,12 @@ pub struct Attempt {
     /// From sending to the end of the answer.
     pub duration_ms: u32,
 }
+
+/// How far an import file is settled: what is behind that place was written but never recorded, and is cut off at start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// The file's name inside its directory.
+    pub file: String,
+    /// Its settled length in bytes.
+    pub length: u64,
+}

@@ -13,7 +13,9 @@ mod visit;
 
 pub use click::{ClickId, ClickKind, Cookies};
 pub use consent::{Choice, Consent};
-pub use delivery::{Attempt, DestinationId, Failure, NewDelivery, NewEvent, NewState, Outcome, SkipReason, WaitReason};
+pub use delivery::{
+    Attempt, DestinationId, Failure, FileMark, NewDelivery, NewEvent, NewState, Outcome, SkipReason, WaitReason,
+};
 pub use event::{
     ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
 };
