@@ -1,0 +1,417 @@
+//! What the journal's records add up to: queues, counts, who waits for whom. Changed by [`Book::apply`] alone, in the live
+//! process and on replay alike, so that both always agree. Leases are the exception: they are not on disk, and after a
+//! restart every leased delivery is due again.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::record::Record;
+use crate::{
+    model::{DestinationId, FileMark, NewDelivery, NewState, Outcome, Time, VisitorId},
+    store::{Counts, LeaseKey, Step},
+};
+
+/// The place of a record: segment number and offset. The place of an event's first record is the event's number.
+pub(super) type Place = u64;
+
+/// The segment a place is in.
+pub(super) const fn segment_of(place: Place) -> u32 {
+    (place >> 32) as u32
+}
+
+/// The offset a place has in its segment.
+pub(super) const fn offset_of(place: Place) -> u32 {
+    (place & 0xffff_ffff) as u32
+}
+
+/// The place at an offset of a segment.
+pub(super) fn place_at(segment: u32, offset: u32) -> Place {
+    u64::from(segment) << 32 | u64::from(offset)
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) names: Vec<String>,
+    pub(super) accepted: u64,
+    pub(super) queues: Vec<Queue>,
+    /// Events that wait for a visit.
+    pub(super) waiting: HashMap<VisitorId, Vec<Place>>,
+    /// Where the present content of a changed event is, while it has something unsent.
+    pub(super) changed: HashMap<Place, Place>,
+    pub(super) segments: BTreeMap<u32, SegmentState>,
+}
+
+/// What decides when a segment may go.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct SegmentState {
+    /// Deliveries of its events that are still queued.
+    pub(super) pending: u64,
+    /// Deliveries of its events that ended dead.
+    pub(super) dead: u64,
+    /// The latest time any record about its events was written.
+    pub(super) last: Time,
+}
+
+/// The deliveries of one destination.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Due since they came, in that order. Eight bytes each: this is where a backlog is.
+    ready: VecDeque<Place>,
+    /// Members of `ready` that have left it otherwise; only replay makes them, as live workers take from the front.
+    gone: HashSet<Place>,
+    /// Due at a time, with the number of attempts so far.
+    later: BTreeMap<(Time, Place), u16>,
+    later_due: HashMap<Place, Time>,
+    leased: HashMap<Place, Lease>,
+    next_token: u64,
+    /// All but `queued`, which is counted where they lie.
+    ended: Counts,
+    pub(super) mark: Option<FileMark>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    token: u64,
+    until: Time,
+    attempts: u16,
+}
+
+impl Queue {
+    pub(super) fn queued(&self) -> u64 {
+        (self.ready.len() - self.gone.len() + self.later.len() + self.leased.len()) as u64
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { queued: self.queued(), ..self.ended }
+    }
+
+    /// When the next one is due; `Time::default()` (long ago) for those that are due already.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        if self.ready.len() > self.gone.len() {
+            return Some(Time::default());
+        }
+        let returns = self.leased.values().map(|lease| lease.until).min();
+        let later = self.later.first_key_value().map(|(&(due, _), _)| due);
+        [later, returns].into_iter().flatten().min()
+    }
+
+    /// An event among those queued longest.
+    pub(super) fn oldest(&self) -> Option<Place> {
+        let ready = self.ready.iter().find(|place| !self.gone.contains(place)).copied();
+        let later = self.later.keys().map(|&(_, place)| place).min();
+        let leased = self.leased.keys().copied().min();
+        [ready, later, leased].into_iter().flatten().min()
+    }
+
+    /// When a queued delivery is due; `None` if it is due already.
+    pub(super) fn due_of(&self, place: Place) -> Option<Time> {
+        self.later_due.get(&place).copied()
+    }
+
+    pub(super) fn lease(&mut self, max: usize, now: Time, until: Time) -> Vec<(Place, u64, u16)> {
+        let overdue: Vec<Place> = self.leased.iter().filter(|(_, l)| l.until <= now).map(|(&place, _)| place).collect();
+        for place in overdue {
+            self.give_back(place, now);
+        }
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            match self.later.first_key_value() {
+                Some((&(due, place), &attempts)) if due <= now => {
+                    self.later.pop_first();
+                    self.later_due.remove(&place);
+                    taken.push((place, attempts));
+                }
+                _ => break,
+            }
+        }
+        while taken.len() < max {
+            let Some(place) = self.ready.pop_front() else { break };
+            if !self.gone.remove(&place) {
+                taken.push((place, 0));
+            }
+        }
+        if self.ready.capacity() > 4096 && self.ready.len() < self.ready.capacity() / 4 {
+            self.ready.shrink_to(self.ready.len() * 2);
+        }
+        taken
+            .into_iter()
+            .map(|(place, attempts)| {
+                self.next_token += 1;
+                self.leased.insert(place, Lease { token: self.next_token, until, attempts });
+                (place, self.next_token, attempts)
+            })
+            .collect()
+    }
+
+    pub(super) fn holds(&self, key: LeaseKey) -> bool {
+        self.leased.get(&key.event).is_some_and(|lease| lease.token == key.token)
+    }
+
+    pub(super) fn release(&mut self, key: LeaseKey) {
+        if self.holds(key) {
+            self.give_back(key.event, Time::default());
+        }
+    }
+
+    fn give_back(&mut self, place: Place, due: Time) {
+        let Some(lease) = self.leased.remove(&place) else { return };
+        if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
+            self.ready.push_front(place);
+        } else {
+            self.put_later(place, due, lease.attempts);
+        }
+    }
+
+    fn put_later(&mut self, place: Place, due: Time, attempts: u16) {
+        self.later.insert((due, place), attempts);
+        self.later_due.insert(place, due);
+    }
+
+    /// Removes a queued delivery from wherever it is. Returns its attempts so far.
+    fn take(&mut self, place: Place) -> u16 {
+        if let Some(lease) = self.leased.remove(&place) {
+            return lease.attempts;
+        }
+        if let Some(due) = self.later_due.remove(&place) {
+            return self.later.remove(&(due, place)).unwrap_or(0);
+        }
+        self.gone.insert(place);
+        0
+    }
+
+    fn start(&mut self, place: Place, delivery: &NewDelivery) -> bool {
+        match delivery.state {
+            NewState::Queued { wait: None, .. } => {
+                self.ready.push_back(place);
+                return true;
+            }
+            NewState::Queued { due, .. } => {
+                self.put_later(place, due, 0);
+                return true;
+            }
+            NewState::Skipped(_) => self.ended.skipped += 1,
+            NewState::Expired => self.ended.expired += 1,
+        }
+        false
+    }
+}
+
+impl Book {
+    /// Adds what `record`, whose frame begins at `at`, says.
+    pub(super) fn apply(&mut self, record: &Record, at: Place) {
+        match record {
+            Record::Destinations { names, missed } => {
+                self.names.clone_from(names);
+                self.queues.resize_with(names.len(), Queue::default);
+                for &(destination, count) in missed {
+                    self.queue(destination).ended.skipped += count;
+                }
+            }
+            Record::Accepted { event, deliveries, waits_for } => {
+                self.accept(at, deliveries, waits_for.as_ref(), event.received_at);
+            }
+            Record::Changed { place, event, deliveries, completed, .. } => {
+                self.change(at, *place, deliveries, completed.then_some(event.visitor_id.as_ref()).flatten());
+            }
+            Record::Settled { destination, attempt, steps, mark } => {
+                let now = attempt.as_ref().map(|attempt| attempt.at);
+                self.settle(*destination, now, steps, mark.as_ref());
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, at: Place, deliveries: &[NewDelivery], waits: Option<&VisitorId>, now: Time) {
+        self.accepted += 1;
+        let mut pending = 0;
+        for delivery in deliveries {
+            pending += u64::from(self.queue(delivery.destination).start(at, delivery));
+        }
+        if let Some(visitor) = waits {
+            self.waiting.entry(visitor.clone()).or_default().push(at);
+        }
+        let segment = self.segments.entry(segment_of(at)).or_default();
+        segment.pending += pending;
+        segment.last = segment.last.max(now);
+    }
+
+    pub(super) fn change(&mut self, at: Place, place: Place, deliveries: &[NewDelivery], joined: Option<&VisitorId>) {
+        self.changed.insert(place, at);
+        for delivery in deliveries {
+            let queue = self.queue(delivery.destination);
+            // In flight with the old content: its settlement follows in any case.
+            if queue.leased.contains_key(&place) && matches!(delivery.state, NewState::Queued { .. }) {
+                continue;
+            }
+            queue.take(place);
+            if !queue.start(place, delivery) {
+                self.ended(place);
+            }
+        }
+        if let Some(visitor) = joined {
+            self.stop_waiting(visitor, place);
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        to: DestinationId,
+        now: Option<Time>,
+        steps: &[(Place, Step)],
+        mark: Option<&FileMark>,
+    ) {
+        for (place, step) in steps {
+            let queue = self.queue(to);
+            let attempts = queue.take(*place);
+            match step {
+                Step::Again { due, .. } => {
+                    queue.put_later(*place, *due, attempts.saturating_add(1));
+                    continue;
+                }
+                Step::Ended(Outcome::Delivered) => queue.ended.delivered += 1,
+                Step::Ended(Outcome::Skipped(_)) => queue.ended.skipped += 1,
+                Step::Ended(Outcome::Expired) => queue.ended.expired += 1,
+                Step::Ended(Outcome::Dead(_)) => {
+                    queue.ended.dead += 1;
+                    self.segments.entry(segment_of(*place)).or_default().dead += 1;
+                }
+            }
+            self.ended(*place);
+            if let Some(now) = now {
+                let segment = self.segments.entry(segment_of(*place)).or_default();
+                segment.last = segment.last.max(now);
+            }
+        }
+        if let Some(mark) = mark {
+            self.queue(to).mark = Some(mark.clone());
+        }
+    }
+
+    /// The queue of a destination; one the book has no name for yet gets an empty one.
+    pub(super) fn queue(&mut self, destination: DestinationId) -> &mut Queue {
+        let index = usize::from(destination.0);
+        if self.queues.len() <= index {
+            self.queues.resize_with(index + 1, Queue::default);
+        }
+        &mut self.queues[index]
+    }
+
+    /// Drops what is kept only for events that still have something unsent.
+    pub(super) fn forget_settled(&mut self, segment: u32) {
+        self.changed.retain(|&place, _| segment_of(place) != segment);
+        self.waiting.retain(|_, places| {
+            places.retain(|&place| segment_of(place) != segment);
+            !places.is_empty()
+        });
+        self.segments.remove(&segment);
+    }
+
+    pub(super) fn stop_waiting(&mut self, visitor: &VisitorId, place: Place) {
+        if let Some(places) = self.waiting.get_mut(visitor) {
+            places.retain(|&other| other != place);
+            if places.is_empty() {
+                self.waiting.remove(visitor);
+            }
+        }
+    }
+
+    fn ended(&mut self, place: Place) {
+        if let Some(segment) = self.segments.get_mut(&segment_of(place)) {
+            segment.pending = segment.pending.saturating_sub(1);
+        }
+    }
+
+    /// Whether this delivery is with a worker.
+    pub(super) fn in_flight(&self, place: Place, destination: DestinationId) -> bool {
+        self.queues.get(usize::from(destination.0)).is_some_and(|queue| queue.leased.contains_key(&place))
+    }
+
+    /// Everything, as of this moment, for the checkpoint.
+    pub(super) fn snapshot(&self, next_segment: u32) -> Vec<u8> {
+        let queues = self.queues.iter().map(QueueSnapshot::of).collect();
+        let snapshot = Snapshot {
+            next_segment,
+            names: self.names.clone(),
+            accepted: self.accepted,
+            queues,
+            waiting: self.waiting.iter().map(|(visitor, places)| (visitor.clone(), places.clone())).collect(),
+            changed: self.changed.iter().map(|(&place, &at)| (place, at)).collect(),
+            segments: self.segments.iter().map(|(&number, &state)| (number, state)).collect(),
+        };
+        super::record::encode(&snapshot)
+    }
+
+    /// The book of a checkpoint, and the first segment that it does not cover; `None` if it is damaged.
+    pub(super) fn restore(bytes: &[u8]) -> Option<(Self, u32)> {
+        let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+        let body = bytes.get(super::record::HEADER_BYTES..super::record::HEADER_BYTES + length)?;
+        let checksum = u32::from_le_bytes(bytes[4..super::record::HEADER_BYTES].try_into().ok()?);
+        if crc32fast::hash(body) != checksum || *body.first()? != super::record::VERSION {
+            return None;
+        }
+        let snapshot: Snapshot = postcard::from_bytes(&body[1..]).ok()?;
+        let book = Self {
+            names: snapshot.names,
+            accepted: snapshot.accepted,
+            queues: snapshot.queues.into_iter().map(QueueSnapshot::queue).collect(),
+            waiting: snapshot.waiting.into_iter().collect(),
+            changed: snapshot.changed.into_iter().collect(),
+            segments: snapshot.segments.into_iter().collect(),
+        };
+        Some((book, snapshot.next_segment))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    next_segment: u32,
+    names: Vec<String>,
+    accepted: u64,
+    queues: Vec<QueueSnapshot>,
+    waiting: Vec<(VisitorId, Vec<Place>)>,
+    changed: Vec<(Place, Place)>,
+    segments: Vec<(u32, SegmentState)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QueueSnapshot {
+    /// Differences to the one before: two or three bytes each.
+    ready: Vec<u64>,
+    later: Vec<(Time, Place, u16)>,
+    ended: Counts,
+    mark: Option<FileMark>,
+}
+
+impl QueueSnapshot {
+    fn of(queue: &Queue) -> Self {
+        let unsent = queue.leased.iter().filter(|(_, lease)| lease.attempts == 0).map(|(&place, _)| place);
+        let mut ready: Vec<Place> =
+            queue.ready.iter().filter(|place| !queue.gone.contains(place)).copied().chain(unsent).collect();
+        ready.sort_unstable();
+        let mut before = 0;
+        for place in &mut ready {
+            (*place, before) = (*place - before, *place);
+        }
+        let sent = queue.leased.iter().filter(|(_, lease)| lease.attempts > 0);
+        let later = queue.later.iter().map(|(&(due, place), &attempts)| (due, place, attempts));
+        let later = later.chain(sent.map(|(&place, lease)| (Time::default(), place, lease.attempts))).collect();
+        Self { ready, later, ended: queue.ended, mark: queue.mark.clone() }
+    }
+
+    fn queue(self) -> Queue {
+        let mut queue = Queue { ended: self.ended, mark: self.mark, ..Queue::default() };
+        let mut place = 0;
+        queue.ready = self
+            .ready
+            .into_iter()
+            .map(|difference| {
+                place += difference;
+                place
+            })
+            .collect();
+        for (due, place, attempts) in self.later {
+            queue.put_later(place, due, attempts);
+        }
+        queue
+    }
+}

@@ -1,0 +1,485 @@
+//! The committer: the one thread that writes the journal. It takes what waits, writes it in one piece, syncs once, applies
+//! it to the book, and only then answers. There is no timer: while one sync runs, the next batch gathers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{Arc, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Content, Shared,
+    book::{Place, place_at, segment_of},
+    deadlines,
+    index::{FullIndex, OpenIndex},
+    log::{
+        self, CHECKPOINT, FullSegment, OpenSegment, SEGMENT_BYTES, SegmentIndex, index_name, segment_name, unavailable,
+    },
+    record::{self, Record, RecordRef},
+};
+use crate::{
+    model::{DestinationId, NewDelivery, NewEvent, NewState, Time},
+    store::{Accepted, Health, Settlement, Step, StoreError},
+};
+
+/// Requests in one durable write at most.
+const GROUP_MAX: usize = 512;
+/// Bytes in one durable write, about.
+const GROUP_BYTES: usize = 4 << 20;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the committer is asked to do.
+pub(super) enum Op {
+    Accept { events: Vec<Prepared>, reply: Reply<Vec<Accepted>> },
+    Complete { place: Place, completed: Box<NewEvent>, reply: Reply<()> },
+    Settle { settlement: Settlement, reply: Reply<usize> },
+    Register { names: Vec<String>, reply: Reply<Vec<DestinationId>> },
+    Retain { now: Time, reply: Reply<()> },
+}
+
+/// An event, serialised by the task that brings it.
+pub(super) struct Prepared {
+    event: Box<NewEvent>,
+    keys: Vec<u64>,
+    frame: Vec<u8>,
+}
+
+impl Prepared {
+    pub(super) fn new(event: NewEvent) -> Self {
+        Self { keys: record::dedupe_keys(&event.event), frame: accepted_frame(&event), event: Box::new(event) }
+    }
+}
+
+fn accepted_frame(new: &NewEvent) -> Vec<u8> {
+    let NewEvent { event, deliveries, waits_for } = new;
+    record::encode(&RecordRef::Accepted { event, deliveries, waits_for })
+}
+
+/// A record on its way to the disk.
+enum Staged {
+    Accepted(Prepared),
+    Other(Record),
+}
+
+/// An answer that is due once the group is durable.
+enum Due {
+    Accepted(Vec<Accepted>, Reply<Vec<Accepted>>),
+    Completed(Reply<()>),
+    Settled(usize, Reply<usize>),
+    Registered(Vec<DestinationId>, Reply<Vec<DestinationId>>),
+}
+
+/// What goes into one durable write.
+#[derive(Default)]
+struct Group {
+    staged: Vec<Staged>,
+    /// New events of this group by key.
+    keys: HashMap<u64, usize>,
+    /// Changed events of this group by place.
+    changes: HashMap<Place, usize>,
+    /// Deliveries that end with this group.
+    ended: HashSet<(DestinationId, Place)>,
+    due: Vec<Due>,
+    bytes: usize,
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    operations: mpsc::Receiver<Op>,
+    /// Writes the index of the segment that was filled last, and the checkpoint.
+    background: Option<thread::JoinHandle<()>>,
+    buffer: Vec<u8>,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, operations: mpsc::Receiver<Op>) -> Self {
+        Self { shared, operations, background: None, buffer: Vec::new() }
+    }
+
+    /// Works until every sender is gone.
+    pub(super) fn run(mut self) {
+        while let Some(first) = self.operations.blocking_recv() {
+            let mut group = Group::default();
+            self.stage(&mut group, first);
+            while group.due.len() < GROUP_MAX && group.bytes < GROUP_BYTES {
+                let Ok(next) = self.operations.try_recv() else { break };
+                self.stage(&mut group, next);
+            }
+            self.commit(group);
+            if self.log(|log| log.open.length) >= SEGMENT_BYTES {
+                self.roll();
+            }
+        }
+        if let Some(background) = self.background.take() {
+            // A panic of that thread was reported when it happened; the next start makes its files again.
+            let _ended = background.join();
+        }
+    }
+
+    fn log<T>(&self, look: impl FnOnce(&log::Log) -> T) -> T {
+        look(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides what `op` will do, or answers it if it can do nothing.
+    fn stage(&self, group: &mut Group, op: Op) {
+        match op {
+            Op::Accept { events, reply } => {
+                let mut answers = Vec::with_capacity(events.len());
+                for event in events {
+                    match self.accept(group, event) {
+                        Ok(answer) => answers.push(answer),
+                        // What was staged before stays: it is valid by itself, and the caller asks again for all.
+                        Err(error) => return answer(reply, Err(error)),
+                    }
+                }
+                group.due.push(Due::Accepted(answers, reply));
+            }
+            Op::Complete { place, completed, reply } => match self.change(group, place, *completed, true) {
+                Ok(()) => group.due.push(Due::Completed(reply)),
+                Err(error) => answer(reply, Err(error)),
+            },
+            Op::Settle { settlement, reply } => {
+                let settled = self.settle(group, settlement);
+                group.due.push(Due::Settled(settled, reply));
+            }
+            Op::Register { names, reply } => {
+                let ids = self.register(group, names);
+                group.due.push(Due::Registered(ids, reply));
+            }
+            Op::Retain { now, reply } => answer(reply, self.retain(now).map_err(|error| unavailable(&error))),
+        }
+    }
+
+    fn accept(&self, group: &mut Group, new: Prepared) -> Result<Accepted, StoreError> {
+        if let Some(&index) = new.keys.iter().find_map(|key| group.keys.get(key)) {
+            return Ok(self.merge_staged(group, index, new));
+        }
+        for (nth, &key) in new.keys.iter().enumerate() {
+            for place in self.log(|log| log.candidates(key))? {
+                let Some((place, known)) = self.shared.read(place)?.about(place) else { continue };
+                let same = if nth == 0 {
+                    known.event_id == new.event.event.event_id
+                } else {
+                    known.name == new.event.event.name
+                        && record::business_key(&known) == record::business_key(&new.event.event)
+                };
+                let fresh = new.event.event.received_at.since(known.received_at) <= self.shared.config.dedupe;
+                if !same || !fresh {
+                    continue;
+                }
+                if known.name != new.event.event.name {
+                    return Ok(Accepted::Conflict(known.name));
+                }
+                let id = known.event_id;
+                if self.shared.book().segments.get(&segment_of(place)).is_some_and(|segment| segment.pending > 0) {
+                    self.change(group, place, *new.event, false)?;
+                }
+                return Ok(Accepted::Duplicate(id));
+            }
+        }
+        let index = group.staged.len();
+        group.keys.extend(new.keys.iter().map(|&key| (key, index)));
+        group.bytes += new.frame.len();
+        group.staged.push(Staged::Accepted(new));
+        Ok(Accepted::New)
+    }
+
+    /// A second report of an event that is in the same group: one record with what both say.
+    fn merge_staged(&self, group: &mut Group, index: usize, new: Prepared) -> Accepted {
+        let Some(Staged::Accepted(first)) = group.staged.get_mut(index) else { return Accepted::New };
+        if first.event.event.name != new.event.event.name {
+            return Accepted::Conflict(first.event.event.name.clone());
+        }
+        if first.event.event.fill_from(&new.event.event) {
+            first.frame = accepted_frame(&first.event);
+            for key in record::dedupe_keys(&first.event.event) {
+                group.keys.insert(key, index);
+                if !first.keys.contains(&key) {
+                    first.keys.push(key);
+                }
+            }
+        }
+        Accepted::Duplicate(first.event.event.event_id.clone())
+    }
+
+    /// Gives the event at `place` more content: from its visit (`complete`), or from a second report of it.
+    fn change(&self, group: &mut Group, place: Place, new: NewEvent, complete: bool) -> Result<(), StoreError> {
+        let staged = group.changes.get(&place).copied();
+        let Content { event: mut current, deadlines: mut all } = match staged.map(|index| &group.staged[index]) {
+            Some(Staged::Other(Record::Changed { event, deadlines, .. })) => {
+                Content { event: event.clone(), deadlines: deadlines.clone() }
+            }
+            _ => self.shared.content(place)?,
+        };
+        let mut ended: HashSet<DestinationId> =
+            group.ended.iter().filter(|(_, about)| *about == place).map(|&(destination, _)| destination).collect();
+        for record in self.shared.history(place)? {
+            if let Record::Settled { destination, steps, .. } = record {
+                let over = steps.iter().any(|(about, step)| *about == place && matches!(step, Step::Ended(_)));
+                if over {
+                    ended.insert(destination);
+                }
+            }
+        }
+        let unsent = |destination: &DestinationId| !ended.contains(destination);
+        if !all.iter().any(|(destination, _)| unsent(destination)) {
+            return Ok(());
+        }
+        let mut deliveries: Vec<NewDelivery> = Vec::new();
+        let content = if complete {
+            let mut completed = new.event;
+            completed.fill_from(&current);
+            let book = self.shared.book();
+            let queued = |delivery: &&NewDelivery| {
+                let known = all.iter().any(|(destination, _)| *destination == delivery.destination);
+                known && unsent(&delivery.destination) && !book.in_flight(place, delivery.destination)
+            };
+            deliveries.extend(new.deliveries.iter().filter(queued));
+            completed
+        } else {
+            if !current.fill_from(&new.event) {
+                return Ok(());
+            }
+            current
+        };
+        for (destination, deadline) in deadlines(&deliveries) {
+            if let Some(known) = all.iter_mut().find(|(id, _)| *id == destination) {
+                known.1 = deadline;
+            }
+        }
+        let over = |delivery: &NewDelivery| !matches!(delivery.state, NewState::Queued { .. });
+        group.ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| (d.destination, place)));
+        let index = group.staged.len();
+        group.changes.insert(place, index);
+        let record = Record::Changed { place, event: content, deliveries, deadlines: all, completed: complete };
+        group.staged.push(Staged::Other(record));
+        Ok(())
+    }
+
+    fn settle(&self, group: &mut Group, settlement: Settlement) -> usize {
+        let Settlement { destination, attempt, steps, mark } = settlement;
+        let held: Vec<(Place, Step)> = {
+            let mut book = self.shared.book();
+            let queue = book.queue(destination);
+            let holds = |(key, _): &(_, Step)| queue.holds(*key);
+            steps.into_iter().filter(holds).map(|(key, step)| (key.event, step)).collect()
+        };
+        let held: Vec<(Place, Step)> =
+            held.into_iter().filter(|(place, _)| !group.ended.contains(&(destination, *place))).collect();
+        let settled = held.len();
+        let over = held.iter().filter(|(_, step)| matches!(step, Step::Ended(_)));
+        group.ended.extend(over.map(|&(place, _)| (destination, place)));
+        if settled > 0 || mark.is_some() {
+            group.staged.push(Staged::Other(Record::Settled { destination, attempt, steps: held, mark }));
+        }
+        settled
+    }
+
+    fn register(&self, group: &mut Group, wanted: Vec<String>) -> Vec<DestinationId> {
+        let book = self.shared.book();
+        let mut names = book.names.clone();
+        let mut ids = Vec::with_capacity(wanted.len());
+        let mut missed = Vec::new();
+        for name in wanted {
+            let index = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            });
+            let id = DestinationId(u16::try_from(index).unwrap_or(u16::MAX));
+            let counted = book.queues.get(index).map_or(0, |queue| queue.counts().sum());
+            if counted < book.accepted {
+                missed.push((id, book.accepted - counted));
+            }
+            ids.push(id);
+        }
+        if names != book.names || !missed.is_empty() {
+            group.staged.push(Staged::Other(Record::Destinations { names, missed }));
+        }
+        ids
+    }
+
+    /// Writes, syncs, applies, answers; or answers that it could not.
+    fn commit(&mut self, group: Group) {
+        let Group { staged, due, .. } = group;
+        let written = if staged.is_empty() { Ok(Vec::new()) } else { self.write(&staged) };
+        match written {
+            Ok(offsets) => {
+                self.apply(staged, &offsets);
+                for due in due {
+                    match due {
+                        Due::Accepted(answers, reply) => answer(reply, Ok(answers)),
+                        Due::Completed(reply) => answer(reply, Ok(())),
+                        Due::Settled(count, reply) => answer(reply, Ok(count)),
+                        Due::Registered(ids, reply) => answer(reply, Ok(ids)),
+                    }
+                }
+            }
+            Err(error) => {
+                let error = unavailable(&error);
+                for due in due {
+                    match due {
+                        Due::Accepted(_, reply) => answer(reply, Err(error.clone())),
+                        Due::Completed(reply) => answer(reply, Err(error.clone())),
+                        Due::Settled(_, reply) => answer(reply, Err(error.clone())),
+                        Due::Registered(_, reply) => answer(reply, Err(error.clone())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends all frames in one piece and syncs. Returns where each begins. After an error the file is cut back to what
+    /// was synced before, now or at the next try: nothing that was refused can come back.
+    fn write(&mut self, staged: &[Staged]) -> io::Result<Vec<u32>> {
+        let (file, length) = self.log(|log| (Arc::clone(&log.open.file), log.open.length));
+        self.buffer.clear();
+        let mut offsets = Vec::with_capacity(staged.len());
+        for staged in staged {
+            let offset = length + self.buffer.len() as u64;
+            offsets.push(u32::try_from(offset).map_err(|_| io::Error::other("a segment outgrew its addresses"))?);
+            match staged {
+                Staged::Accepted(new) => self.buffer.extend_from_slice(&new.frame),
+                Staged::Other(record) => self.buffer.extend_from_slice(&record::encode(record)),
+            }
+        }
+        let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let began = Instant::now();
+        let attempt = (|| {
+            if health != Health::Ok {
+                file.truncate(length)?;
+            }
+            file.write_at(&self.buffer, length)?;
+            file.sync()
+        })();
+        match &attempt {
+            Ok(()) if health != Health::Ok => {
+                tracing::info!("the event journal can be written again");
+                health = Health::Ok;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, "the event journal cannot be written; nothing is acknowledged until it can");
+                health = Health::Failed(error.to_string());
+                // Frees what a full disk took. If this fails too, the next try begins with it.
+                let _retried = file.truncate(length);
+            }
+        }
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        attempt?;
+        let metrics = &self.shared.metrics;
+        metrics.flush.0.observe(began.elapsed().as_secs_f64());
+        metrics.batch.0.observe(staged.len() as f64);
+        metrics.commits.inc();
+        metrics.bytes.inc_by(self.buffer.len() as u64);
+        Ok(offsets)
+    }
+
+    fn apply(&mut self, staged: Vec<Staged>, offsets: &[u32]) {
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.shared.book();
+        let OpenSegment { number, length, index, .. } = &mut log.open;
+        let mut wake = HashSet::new();
+        for (staged, &offset) in staged.iter().zip(offsets) {
+            let at = place_at(*number, offset);
+            match staged {
+                Staged::Accepted(Prepared { event, keys, .. }) => {
+                    for &key in keys {
+                        index.add_key(key, offset);
+                    }
+                    book.accept(at, &event.deliveries, event.waits_for.as_ref(), event.event.received_at);
+                    wake.extend(event.deliveries.iter().map(|delivery| delivery.destination));
+                }
+                Staged::Other(record) => {
+                    log::index_record(index, record, offset);
+                    book.apply(record, at);
+                    if let Record::Changed { deliveries, .. } = record {
+                        wake.extend(deliveries.iter().map(|delivery| delivery.destination));
+                    }
+                }
+            }
+        }
+        *length += self.buffer.len() as u64;
+        drop((book, log));
+        for destination in wake {
+            self.shared.wake(destination).notify_one();
+        }
+        if self.buffer.capacity() > GROUP_BYTES {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Begins a new segment. The full one gets its index file, and the book its checkpoint, beside the work.
+    fn roll(&mut self) {
+        if let Some(background) = self.background.take() {
+            let _ended = background.join();
+        }
+        let next = self.log(|log| log.open.number) + 1;
+        let file = match self.shared.disk.open(&segment_name(next)) {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!(%error, "no new journal segment can be made; the present one goes on");
+                return;
+            }
+        };
+        let snapshot = self.shared.book().snapshot(next);
+        let segment = {
+            let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+            let fresh = OpenSegment { number: next, file, length: 0, index: OpenIndex::default() };
+            let full = std::mem::replace(&mut log.open, fresh);
+            let index = std::sync::RwLock::new(SegmentIndex::Memory(full.index));
+            let segment = Arc::new(FullSegment { file: full.file, index });
+            log.full.insert(full.number, Arc::clone(&segment));
+            segment
+        };
+        let disk = Arc::clone(&self.shared.disk);
+        let work = move || {
+            let saved = (|| {
+                let bytes = match &*segment.index.read().unwrap_or_else(PoisonError::into_inner) {
+                    SegmentIndex::Memory(index) => index.encode(),
+                    SegmentIndex::Disk(_) => return Ok(()),
+                };
+                disk.replace(&index_name(next - 1), &bytes)?;
+                if let Some(stored) = FullIndex::open(disk.open(&index_name(next - 1))?)? {
+                    *segment.index.write().unwrap_or_else(PoisonError::into_inner) = SegmentIndex::Disk(stored);
+                }
+                disk.replace(CHECKPOINT, &snapshot)
+            })();
+            if let Err(error) = saved {
+                tracing::warn!(%error, "no checkpoint could be written; a restart will read more of the journal");
+            }
+        };
+        match thread::Builder::new().name("checkpoint".into()).spawn(work) {
+            Ok(thread) => self.background = Some(thread),
+            Err(error) => tracing::warn!(%error, "no checkpoint could be written; a restart will read more"),
+        }
+    }
+
+    /// Deletes segments from the oldest on, as far as nothing in them is queued or inside its retention.
+    fn retain(&self, now: Time) -> io::Result<()> {
+        let config = &self.shared.config;
+        let numbers: Vec<u32> = self.log(|log| log.full.keys().copied().collect());
+        for number in numbers {
+            let state = self.shared.book().segments.get(&number).copied().unwrap_or_default();
+            let kept = if state.dead > 0 { config.dead_letters } else { config.delivered };
+            if state.pending > 0 || state.last.plus(kept.max(config.dedupe)) > now {
+                break;
+            }
+            self.shared.log.write().unwrap_or_else(PoisonError::into_inner).full.remove(&number);
+            self.shared.book().forget_settled(number);
+            self.shared.disk.remove(&segment_name(number))?;
+            self.shared.disk.remove(&index_name(number))?;
+            tracing::info!(segment = number, "deleted a journal segment past its retention");
+        }
+        Ok(())
+    }
+}
+
+/// Whoever asked may have gone away; the work is done all the same.
+fn answer<T>(reply: Reply<T>, result: Result<T, StoreError>) {
+    let _gone = reply.send(result);
+}

@@ -1,0 +1,293 @@
+//! The segments: reading records by place, finding events by key, and opening what a crash left.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{
+    book::{Book, Place, offset_of, place_at, segment_of},
+    disk::{Disk, DiskFile},
+    index::{FullIndex, OpenIndex},
+    record::{self, HEADER_BYTES, Record},
+};
+use crate::store::StoreError;
+
+/// A segment is full when it is this long; a record is never split.
+pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
+/// The file that holds the book as of the start of a segment.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// What one read brings in.
+const READ_BYTES: usize = 256 << 10;
+/// A single record is read with this much first.
+const RECORD_READ_BYTES: usize = 4 << 10;
+
+/// All segments.
+pub(super) struct Log {
+    pub(super) open: OpenSegment,
+    pub(super) full: BTreeMap<u32, Arc<FullSegment>>,
+}
+
+/// The segment that is written to. `length` is synced; what may be behind it does not count.
+pub(super) struct OpenSegment {
+    pub(super) number: u32,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) length: u64,
+    pub(super) index: OpenIndex,
+}
+
+/// A segment that is only read.
+pub(super) struct FullSegment {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) index: RwLock<SegmentIndex>,
+}
+
+/// In memory until its file is written.
+pub(super) enum SegmentIndex {
+    Memory(OpenIndex),
+    Disk(FullIndex),
+}
+
+impl SegmentIndex {
+    fn find(&self, key: u64) -> io::Result<Option<u32>> {
+        match self {
+            Self::Memory(index) => Ok(index.find(key)),
+            Self::Disk(index) => index.find(key),
+        }
+    }
+
+    fn touching(&self, place: Place) -> io::Result<Vec<u32>> {
+        match self {
+            Self::Memory(index) => Ok(index.touching(place)),
+            Self::Disk(index) => index.touching(place),
+        }
+    }
+}
+
+/// A stretch of a segment in memory, so that neighbouring records cost one read.
+#[derive(Default)]
+pub(super) struct Window {
+    segment: u32,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+pub(super) fn segment_name(number: u32) -> String {
+    format!("{number:08}.log")
+}
+
+pub(super) fn index_name(number: u32) -> String {
+    format!("{number:08}.idx")
+}
+
+fn number_of(name: &str, extension: &str) -> Option<u32> {
+    name.strip_suffix(extension).filter(|stem| stem.len() == 8).and_then(|stem| stem.parse().ok())
+}
+
+pub(super) fn unavailable(error: &io::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+impl Log {
+    /// Opens every segment, restores the book from the checkpoint and replays what came after it.
+    pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<(Self, Book), StoreError> {
+        let io = |error: io::Error| unavailable(&error);
+        let names = disk.list().map_err(io)?;
+        let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, ".log")).collect();
+        numbers.sort_unstable();
+        for orphan in names.iter().filter_map(|name| number_of(name, ".idx")).filter(|n| !numbers.contains(n)) {
+            disk.remove(&index_name(orphan)).map_err(io)?;
+        }
+        let checkpoint = disk.read(CHECKPOINT).map_err(io)?;
+        let restored = checkpoint.as_deref().map(Book::restore);
+        let (mut book, next) = match restored {
+            None => (Book::default(), 0),
+            Some(Some(restored)) => restored,
+            // Without it the counts of segments that retention deleted are gone; everything queued is still in segments.
+            Some(None) => {
+                tracing::error!("the checkpoint is damaged; every segment is read again, older counts are lost");
+                (Book::default(), 0)
+            }
+        };
+        book.segments.retain(|number, _| numbers.contains(number));
+        let last = numbers.pop().unwrap_or(next.max(1));
+        let mut full = BTreeMap::new();
+        for number in numbers {
+            let file = disk.open(&segment_name(number)).map_err(io)?;
+            let index = if number < next { stored_index(disk.as_ref(), number).map_err(io)? } else { None };
+            let index = match index {
+                Some(index) => SegmentIndex::Disk(index),
+                None => {
+                    let replayed = if number < next { None } else { Some(&mut book) };
+                    let (index, _) = scan(&*file, number, replayed, false)?;
+                    disk.replace(&index_name(number), &index.encode()).map_err(io)?;
+                    stored_index(disk.as_ref(), number)
+                        .map_err(io)?
+                        .map_or(SegmentIndex::Memory(index), SegmentIndex::Disk)
+                }
+            };
+            full.insert(number, Arc::new(FullSegment { file, index: RwLock::new(index) }));
+        }
+        let file = disk.open(&segment_name(last)).map_err(io)?;
+        let (index, length) = scan(&*file, last, (last >= next).then_some(&mut book), true)?;
+        let torn = file.length().map_err(io)?.saturating_sub(length);
+        if torn > 0 {
+            tracing::warn!(bytes = torn, segment = last, "cut off the end of a write that was never acknowledged");
+            file.truncate(length).map_err(io)?;
+        }
+        Ok((Self { open: OpenSegment { number: last, file, length, index }, full }, book))
+    }
+
+    /// The record at `place`.
+    pub(super) fn read(&self, place: Place) -> Result<Record, StoreError> {
+        let file = self.file(place)?;
+        let mut bytes = vec![0; RECORD_READ_BYTES];
+        let offset = u64::from(offset_of(place));
+        let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+        if let Some(whole) = record::frame_bytes(&bytes[..got]).filter(|&whole| whole > got) {
+            bytes.resize(whole, 0);
+            got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+        }
+        parse(&bytes[..got], place)
+    }
+
+    /// The record at `place`, from `window` if it is in there.
+    pub(super) fn read_through(&self, window: &mut Window, place: Place) -> Result<Record, StoreError> {
+        let (segment, offset) = (segment_of(place), u64::from(offset_of(place)));
+        let inside = |window: &Window| {
+            let from = usize::try_from(offset.checked_sub(window.start)?).ok()?;
+            let rest = window.bytes.get(from..)?;
+            (window.segment == segment && record::frame_bytes(rest)? <= rest.len()).then_some(from)
+        };
+        if inside(window).is_none() {
+            window.bytes.resize(READ_BYTES, 0);
+            let got = self.file(place)?.read_at(&mut window.bytes, offset).map_err(|error| unavailable(&error))?;
+            window.bytes.truncate(got);
+            (window.segment, window.start) = (segment, offset);
+        }
+        match inside(window) {
+            Some(from) => parse(&window.bytes[from..], place),
+            None => self.read(place), // larger than a window, or damaged
+        }
+    }
+
+    /// Places that may hold the event of a key, newest first.
+    pub(super) fn candidates(&self, key: u64) -> Result<Vec<Place>, StoreError> {
+        let mut places = Vec::new();
+        places.extend(self.open.index.find(key).map(|offset| place_at(self.open.number, offset)));
+        for (&number, segment) in self.full.iter().rev() {
+            let index = segment.index.read().unwrap_or_else(PoisonError::into_inner);
+            let found = index.find(key).map_err(|error| unavailable(&error))?;
+            places.extend(found.map(|offset| place_at(number, offset)));
+        }
+        Ok(places)
+    }
+
+    /// Places of the records about an event after its first one, oldest first.
+    pub(super) fn touching(&self, place: Place) -> Result<Vec<Place>, StoreError> {
+        let mut places = Vec::new();
+        for (&number, segment) in self.full.range(segment_of(place)..) {
+            let index = segment.index.read().unwrap_or_else(PoisonError::into_inner);
+            let offsets = index.touching(place).map_err(|error| unavailable(&error))?;
+            places.extend(offsets.into_iter().map(|offset| place_at(number, offset)));
+        }
+        let open = self.open.index.touching(place).into_iter();
+        places.extend(open.map(|offset| place_at(self.open.number, offset)));
+        Ok(places)
+    }
+
+    fn file(&self, place: Place) -> Result<&dyn DiskFile, StoreError> {
+        let number = segment_of(place);
+        if number == self.open.number {
+            return Ok(&*self.open.file);
+        }
+        let full = self.full.get(&number).map(|segment| &*segment.file);
+        full.ok_or_else(|| StoreError::Damaged(format!("segment {number} is gone")))
+    }
+}
+
+/// Adds a record to an index: the keys of an event, and which event it is about.
+pub(super) fn index_record(index: &mut OpenIndex, record: &Record, offset: u32) {
+    match record {
+        Record::Accepted { event, .. } => {
+            for key in record::dedupe_keys(event) {
+                index.add_key(key, offset);
+            }
+        }
+        // A second report may have brought the transaction: from now on the event is known by that too.
+        Record::Changed { place, event, .. } => {
+            index.touch(*place, offset);
+            for key in record::dedupe_keys(event) {
+                index.add_key(key, offset);
+            }
+        }
+        Record::Settled { steps, .. } => {
+            for (place, _) in steps {
+                index.touch(*place, offset);
+            }
+        }
+        Record::Destinations { .. } => {}
+    }
+}
+
+fn parse(bytes: &[u8], place: Place) -> Result<Record, StoreError> {
+    record::frame(bytes).and_then(record::decode).ok_or_else(|| {
+        StoreError::Damaged(format!("the record at {}+{} fails its checksum", segment_of(place), offset_of(place)))
+    })
+}
+
+fn stored_index(disk: &dyn Disk, number: u32) -> io::Result<Option<FullIndex>> {
+    if disk.list()?.contains(&index_name(number)) { FullIndex::open(disk.open(&index_name(number))?) } else { Ok(None) }
+}
+
+/// Reads a segment from its start, adds it to `book`, and returns its index and where its valid records end.
+///
+/// A record that fails its checksum with valid ones behind it is damage: it is reported and left out. At the end of the
+/// segment that was written to last, it is the torn end of a write that nobody was told about.
+fn scan(
+    file: &dyn DiskFile,
+    number: u32,
+    mut book: Option<&mut Book>,
+    last: bool,
+) -> Result<(OpenIndex, u64), StoreError> {
+    let mut index = OpenIndex::default();
+    let length = usize::try_from(file.length().map_err(|error| unavailable(&error))?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    let got = file.read_at(&mut bytes, 0).map_err(|error| unavailable(&error))?;
+    bytes.truncate(got);
+    let mut at = 0;
+    while at < bytes.len() {
+        let Some(frame) = record::frame(&bytes[at..]) else {
+            let Some(next) = resume(&bytes, at) else { break };
+            tracing::error!(segment = number, offset = at, bytes = next - at, "damaged records are left out");
+            at = next;
+            continue;
+        };
+        let offset = u32::try_from(at).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
+        match record::decode(frame) {
+            Some(record) => {
+                index_record(&mut index, &record, offset);
+                if let Some(book) = book.as_deref_mut() {
+                    book.apply(&record, place_at(number, offset));
+                }
+            }
+            None => {
+                return Err(StoreError::Damaged(format!(
+                    "segment {number} holds a record of another version of conversion-relay; use the version that wrote it"
+                )));
+            }
+        }
+        at += frame.len();
+    }
+    if !last && at < bytes.len() {
+        tracing::error!(segment = number, offset = at, "the end of a full segment is damaged");
+    }
+    Ok((index, at as u64))
+}
+
+/// Where the next valid record is after damage at `from`.
+fn resume(bytes: &[u8], from: usize) -> Option<usize> {
+    let plausible = |at: &usize| bytes.get(at + HEADER_BYTES) == Some(&record::VERSION);
+    (from + 1..bytes.len()).filter(plausible).find(|&at| record::frame(&bytes[at..]).is_some())
+}

@@ -1,0 +1,254 @@
+//! The engine for tests: the same journal on a disk that is simulated, and visitors in a map. The disk can fail, fill up,
+//! and lose power: then what was written and not synced is gone.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Config, Health, StoreError, Stores, VisitStore,
+    journal::{
+        Journal,
+        disk::{Disk, DiskFile},
+    },
+};
+use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
+
+/// Opens both stores in memory.
+///
+/// # Errors
+/// None in practice: the simulated disk works until it is told otherwise.
+pub fn open(disk: SimulatedDisk, config: Config) -> Result<Stores, StoreError> {
+    let events = Journal::open(Arc::new(disk), config)?;
+    Ok(Stores { events: Arc::new(events), visits: Arc::new(Visitors::default()) })
+}
+
+/// A directory in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimulatedDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<String, FileState>,
+    /// Writes that still succeed; `None` for all.
+    writes_left: Option<u64>,
+    syncs: u64,
+}
+
+#[derive(Default, Clone)]
+struct FileState {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+}
+
+impl SimulatedDisk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `writes` more writes or syncs succeed, then fails them all with "no space left"; `None` heals it.
+    pub fn fail_after(&self, writes: Option<u64>) {
+        self.state().writes_left = writes;
+    }
+
+    /// A disk with what would be left after a power cut at this moment: the first `kept` bytes of what is not synced,
+    /// and all that is.
+    #[must_use]
+    pub fn after_power_cut(&self, kept: usize) -> Self {
+        let cut = |file: &FileState| {
+            let mut left = file.synced.clone();
+            let unsynced = file.now.get(left.len()..).unwrap_or(&[]);
+            left.extend_from_slice(&unsynced[..kept.min(unsynced.len())]);
+            FileState { now: left.clone(), synced: left }
+        };
+        let files = self.state().files.iter().map(|(name, file)| (name.clone(), cut(file))).collect();
+        Self(Arc::new(Mutex::new(State { files, ..State::default() })))
+    }
+
+    /// How often a file was synced.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// Changes bytes of a file behind everybody's back.
+    pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(file) = self.state().files.get_mut(name) {
+            change(&mut file.now);
+            file.synced.clone_from(&file.now);
+        }
+    }
+}
+
+impl State {
+    fn write(&mut self) -> io::Result<()> {
+        match &mut self.writes_left {
+            Some(0) => Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.state().files.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state();
+        if !state.files.contains_key(name) {
+            state.write()?;
+            state.files.insert(name.into(), FileState::default());
+        }
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), name: name.into() }))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.state().files.get(name).map(|file| file.now.clone()))
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.write()?;
+        state.files.insert(name.into(), FileState { now: content.to_vec(), synced: content.to_vec() });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.state().files.remove(name);
+        Ok(())
+    }
+}
+
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    name: String,
+}
+
+impl SimulatedFile {
+    fn with<T>(&self, work: impl FnOnce(&mut FileState) -> T) -> io::Result<T> {
+        let mut state = self.disk.state();
+        let file = state.files.get_mut(&self.name);
+        file.map(work).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the file was removed"))
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.with(|file| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.now.len());
+            let got = buffer.len().min(file.now.len() - from);
+            buffer[..got].copy_from_slice(&file.now[from..from + got]);
+            got
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.state().write()?;
+        self.with(|file| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX);
+            file.now.resize(file.now.len().max(from + bytes.len()), 0);
+            file.now[from..from + bytes.len()].copy_from_slice(bytes);
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.state().write()?;
+        self.disk.state().syncs += 1;
+        self.with(|file| file.synced.clone_from(&file.now))
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.with(|file| {
+            file.now.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            file.synced.clone_from(&file.now);
+        })
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.with(|file| file.now.len() as u64)
+    }
+}
+
+/// Visitors in memory.
+#[derive(Default)]
+struct Visitors(Mutex<VisitorMaps>);
+
+#[derive(Default)]
+struct VisitorMaps {
+    by_id: BTreeMap<VisitorId, Visitor>,
+    by_key: BTreeMap<IdentityKey, VisitorId>,
+}
+
+impl Visitors {
+    fn maps(&self) -> MutexGuard<'_, VisitorMaps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VisitorMaps {
+    fn forget(&mut self, id: &VisitorId) -> bool {
+        self.by_key.retain(|_, owner| owner != id);
+        self.by_id.remove(id).is_some()
+    }
+}
+
+#[async_trait]
+impl VisitStore for Visitors {
+    async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError> {
+        let mut maps = self.maps();
+        for seen in seen {
+            let id = seen.visitor_id.clone();
+            for &key in &seen.keys {
+                maps.by_key.insert(key, id.clone());
+            }
+            match maps.by_id.get_mut(&id) {
+                Some(visitor) => visitor.absorb(seen),
+                None => {
+                    maps.by_id.insert(id, Visitor::new(seen));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError> {
+        Ok(self.maps().by_id.get(id).cloned())
+    }
+
+    fn find_by(&self, keys: &[IdentityKey]) -> Result<Option<(Visitor, IdentityKey)>, StoreError> {
+        let maps = self.maps();
+        let found = keys.iter().find_map(|key| Some((maps.by_id.get(maps.by_key.get(key)?)?.clone(), *key)));
+        Ok(found)
+    }
+
+    async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError> {
+        Ok(self.maps().forget(id))
+    }
+
+    async fn retain(&self, before: Time) -> Result<usize, StoreError> {
+        let mut maps = self.maps();
+        let old: Vec<VisitorId> = maps
+            .by_id
+            .values()
+            .filter(|visitor| visitor.last_seen < before)
+            .map(|visitor| visitor.id.clone())
+            .collect();
+        for id in &old {
+            maps.forget(id);
+        }
+        Ok(old.len())
+    }
+
+    fn health(&self) -> Health {
+        Health::Ok
+    }
+}

@@ -1,0 +1,319 @@
+//! What is durable: events with their deliveries, and visitors. Traits first; the engines are below them.
+//!
+//! The calls are coarse and batch-shaped, and deliveries are leased, not popped, so that a SQL engine shared by several
+//! relays can stand behind the same traits. Every engine passes [`conformance`].
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Attempt, DestinationId, DestinationName, EventId, EventName, Failure, FileMark, IdentityKey, NewEvent, NewState,
+    Observation, Outcome, SealedEvent, SkipReason, Time, Visitor, VisitorId,
+};
+
+pub mod conformance;
+pub mod journal;
+pub mod memory;
+pub mod sled;
+
+/// Settings of the store; `[store]` and `[retention]`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory.
+    pub path: std::path::PathBuf,
+    /// How long an id is remembered.
+    pub dedupe: Duration,
+    /// How long visitors are kept after they were last seen.
+    pub visits: Duration,
+    /// How long events are kept after their last delivery ended.
+    pub delivered: Duration,
+    /// How long events are kept that have a dead letter.
+    pub dead_letters: Duration,
+    /// The most deliveries one destination may have waiting.
+    pub queue_max: u64,
+    /// Cache of the visitor store in bytes. Expect 1.3 to 2 times that in memory.
+    pub cache_bytes: u64,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot write. Nothing of the request is stored; the caller may try again later.
+    #[error("the store cannot write: {0}")]
+    Unavailable(String),
+    /// The bound of waiting deliveries is reached.
+    #[error("the delivery queue is full")]
+    Full,
+    /// What is on disk cannot be read.
+    #[error("stored data cannot be read: {0}")]
+    Damaged(String),
+}
+
+/// Whether a store works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ok,
+    /// It reads but does not acknowledge writes, and tries to recover by itself.
+    Failed(String),
+}
+
+/// What became of an event that was to be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It and its deliveries are durable.
+    New,
+    /// It reports a conversion that is known, under this id; what it adds is kept while something is unsent.
+    Duplicate(EventId),
+    /// Its id names another conversion: this event.
+    Conflict(EventName),
+}
+
+/// A delivery handed to a worker until a time.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// What the worker settles it by.
+    pub key: LeaseKey,
+    /// The event.
+    pub event: SealedEvent,
+    /// How often it was sent before.
+    pub attempts: u16,
+    /// When the platform stops taking it.
+    pub deadline: Time,
+}
+
+/// Names a lease: a delivery that was leased again has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseKey {
+    /// The event, by the store's own numbering.
+    pub event: u64,
+    /// Which lease of it.
+    pub token: u64,
+}
+
+/// What follows for one leased delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// It has ended.
+    Ended(Outcome),
+    /// It is tried again.
+    Again {
+        /// When.
+        due: Time,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What one request brought for the deliveries it carried. Recorded in one durable write.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Whose deliveries.
+    pub destination: DestinationId,
+    /// The request; `None` if none was sent.
+    pub attempt: Option<Attempt>,
+    /// What follows for each.
+    pub steps: Vec<(LeaseKey, Step)>,
+    /// For an import file: how far it is settled with this.
+    pub mark: Option<FileMark>,
+}
+
+/// Deliveries of one destination by where they are; the five sum to `accepted`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// The platform confirmed them.
+    pub delivered: u64,
+    /// Not to be sent.
+    pub skipped: u64,
+    /// Never acceptable.
+    pub dead: u64,
+    /// Past the platform's age limit.
+    pub expired: u64,
+    /// Waiting or in flight.
+    pub queued: u64,
+}
+
+impl Counts {
+    /// All of them.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.delivered + self.skipped + self.dead + self.expired + self.queued
+    }
+}
+
+/// The balance sheet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Events accepted since the store began.
+    pub accepted: u64,
+    /// Counts by destination.
+    pub destinations: Vec<(DestinationId, Counts)>,
+}
+
+/// Everything known of one event.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// The event, as it is sent now.
+    pub event: SealedEvent,
+    /// Its deliveries.
+    pub deliveries: Vec<DeliveryHistory>,
+}
+
+/// Everything known of one delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryHistory {
+    /// Where to.
+    pub destination: DestinationId,
+    /// How it started; a late join may have changed that.
+    pub start: NewState,
+    /// Each request that carried it, and what followed.
+    pub attempts: Vec<(Option<Attempt>, Step)>,
+    /// How it ended; `None` while it is queued.
+    pub outcome: Option<Outcome>,
+    /// When it is due next, while it is queued.
+    pub due: Option<Time>,
+}
+
+/// An event that waits for a visit, to be completed with it.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The event, by the store's own numbering.
+    pub event: u64,
+    /// The event as stored.
+    pub sealed: SealedEvent,
+}
+
+/// Events, their deliveries and their outcomes.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// The ids of the configured destinations, in their order. A name keeps its id for good; a new one gets the events
+    /// accepted before it as `skipped(not_configured)`, so that its counts sum up too.
+    async fn register(&self, names: &[DestinationName]) -> Result<Vec<DestinationId>, StoreError>;
+
+    /// Stores events with their deliveries: each one together or not at all, durable when this returns. An event whose
+    /// id, or whose name and transaction, is known is a duplicate; what it adds is filled in while something is unsent.
+    async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError>;
+
+    /// The events that wait for a visit of `visitor`.
+    async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError>;
+
+    /// Every visitor that some event waits for.
+    fn awaited(&self) -> Vec<VisitorId>;
+
+    /// Replaces a waiting event by its completed form and applies `deliveries` to those that are still queued.
+    async fn complete(&self, event: u64, completed: NewEvent) -> Result<(), StoreError>;
+
+    /// Leases up to `max` deliveries that are due at `now`, until `until`: then, or after a restart, they are due again.
+    async fn lease(
+        &self,
+        destination: DestinationId,
+        max: usize,
+        now: Time,
+        until: Time,
+    ) -> Result<Vec<Leased>, StoreError>;
+
+    /// Records what followed, durably. Leases that no longer hold are left out; the answer counts those that did.
+    async fn settle(&self, settlement: Settlement) -> Result<usize, StoreError>;
+
+    /// Gives leases back unspent: the deliveries are due again at once.
+    fn release(&self, destination: DestinationId, keys: &[LeaseKey]);
+
+    /// When the next delivery of this destination is due; `None` if none is queued. Leased ones do not count.
+    fn next_due(&self, destination: DestinationId) -> Option<Time>;
+
+    /// Returns when deliveries of this destination may have become due earlier than [`EventStore::next_due`] said.
+    async fn changed(&self, destination: DestinationId);
+
+    /// How far this destination's import file is settled.
+    fn mark(&self, destination: DestinationId) -> Option<FileMark>;
+
+    /// Everything known of one event; `None` if there is none of that id (any more).
+    async fn timeline(&self, id: &EventId) -> Result<Option<Timeline>, StoreError>;
+
+    /// The balance at this moment.
+    fn balance(&self) -> Balance;
+
+    /// When the event was received that has been queued longest for this destination.
+    async fn oldest(&self, destination: DestinationId) -> Option<Time>;
+
+    /// Deletes what is past its retention. Never what is still queued, and never the counts.
+    async fn retain(&self, now: Time) -> Result<(), StoreError>;
+
+    /// Whether it works.
+    fn health(&self) -> Health;
+
+    /// What it measures of itself.
+    fn metrics(&self) -> &Metrics;
+}
+
+/// Visitors, by id and by what they were seen with.
+#[async_trait]
+pub trait VisitStore: Send + Sync {
+    /// Adds what was seen to what is known; durable when this returns.
+    async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError>;
+
+    /// The visitor of this id.
+    fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError>;
+
+    /// The visitor last seen with one of `keys`, tried in their order, and the key that found it.
+    fn find_by(&self, keys: &[IdentityKey]) -> Result<Option<(Visitor, IdentityKey)>, StoreError>;
+
+    /// Deletes a visitor with all its identifiers; durable when this returns. Whether there was one.
+    async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError>;
+
+    /// Deletes visitors not seen since `before`. Returns how many.
+    async fn retain(&self, before: Time) -> Result<usize, StoreError>;
+
+    /// Whether it works.
+    fn health(&self) -> Health;
+}
+
+/// Both stores of one engine.
+#[derive(Clone)]
+pub struct Stores {
+    /// Events and deliveries.
+    pub events: Arc<dyn EventStore>,
+    /// Visitors.
+    pub visits: Arc<dyn VisitStore>,
+}
+
+/// What a store measures of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Durable writes.
+    pub commits: prometheus_client::metrics::counter::Counter,
+    /// Bytes appended.
+    pub bytes: prometheus_client::metrics::counter::Counter,
+    /// Requests that one durable write served.
+    pub batch: Histogram,
+    /// Seconds from writing to the end of the sync.
+    pub flush: Histogram,
+}
+
+/// A histogram with buckets by powers of four from 16 millionths up; serves seconds and counts alike.
+#[derive(Clone, Debug)]
+pub struct Histogram(pub prometheus_client::metrics::histogram::Histogram);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self(prometheus_client::metrics::histogram::Histogram::new(
+            prometheus_client::metrics::histogram::exponential_buckets(0.000_016, 4.0, 14),
+        ))
+    }
+}
+
+impl Metrics {
+    /// Adds them to a registry.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        let store = registry.sub_registry_with_prefix("store");
+        store.register("commits", "Durable writes (one fdatasync each)", self.commits.clone());
+        store.register("written_bytes", "Bytes appended to the event journal", self.bytes.clone());
+        store.register("commit_requests", "Requests that one durable write served", self.batch.0.clone());
+        store.register("flush_seconds", "Time from writing to the end of the sync", self.flush.0.clone());
+    }
+}
+
+/// The reason a destination's counts start with, for events accepted before it was configured.
+pub const BEFORE: SkipReason = SkipReason::NotConfigured;

@@ -1,0 +1,384 @@
+//! The embedded engine: the event journal in a directory, and visitors in sled.
+//!
+//! sled 0.34 keeps its promises only when used in a certain way (measured; the numbers are in `docs/decisions/`):
+//! - its `flush` is no fsync on Linux, so one committer thread applies a batch, flushes, and syncs the file itself;
+//! - batches hold at most 256 operations, or memory grows without bound;
+//! - every value carries its own checksum, as a damaged file may open with wrong data;
+//! - opening may panic on a damaged file, so it happens on a thread whose panic becomes an error.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use sled::Transactional as _;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Config, Health, StoreError, Stores, VisitStore,
+    journal::{Journal, disk::Directory},
+};
+use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
+
+/// Operations in one batch; sled's memory grows with larger ones.
+const BATCH_MAX: usize = 256;
+/// Requests that may wait for the committer.
+const COMMITTER_QUEUE: usize = 1024;
+/// The form visitors are written in.
+const VERSION: u8 = 1;
+/// Version byte and checksum.
+const HEADER_BYTES: usize = 5;
+/// Visitors looked at before retention lets others write.
+const RETAIN_BATCH: usize = 100;
+
+/// Opens both stores in the configured directory.
+///
+/// # Errors
+/// What went wrong, with the path and what to do.
+pub fn open(config: &Config) -> Result<Stores, StoreError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        StoreError::Unavailable(format!("cannot open the data directory {}: {error}", config.path.display()))
+    };
+    let visits = Visitors::open(&config.path.join("visitors"), config.cache_bytes)?;
+    let disk = Directory::open(&config.path.join("events")).map_err(|error| failed(&error))?;
+    let events = Journal::open(Arc::new(disk), config.clone())?;
+    Ok(Stores { events: Arc::new(events), visits: Arc::new(visits) })
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+enum Op {
+    Remember { seen: Vec<Observation>, reply: Reply<()> },
+    Forget { ids: Vec<VisitorId>, unless_seen_since: Option<Time>, reply: Reply<usize> },
+}
+
+/// Visitors in sled.
+pub struct Visitors {
+    trees: Trees,
+    health: Arc<Mutex<Health>>,
+    operations: Option<mpsc::Sender<Op>>,
+    committer: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct Trees {
+    /// Visitor id → visitor.
+    visitors: sled::Tree,
+    /// Identity key → id of the visitor last seen with it.
+    keys: sled::Tree,
+}
+
+impl Trees {
+    fn visitor(&self, id: &[u8]) -> Result<Option<Visitor>, StoreError> {
+        let stored = self.visitors.get(id).map_err(|error| unavailable(&error))?;
+        stored.map(|bytes| decode(&bytes)).transpose()
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("the visitor store: {error}"))
+}
+
+fn key_bytes(key: &IdentityKey) -> [u8; 33] {
+    let mut bytes = [0; 33];
+    bytes[0] = key.kind as u8;
+    bytes[1..].copy_from_slice(key.digest.bytes());
+    bytes
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION, 0, 0, 0, 0];
+    bytes = postcard::to_extend(value, bytes).expect("writing into memory cannot fail");
+    let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
+    bytes[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    let damaged = || StoreError::Damaged("a visitor's record fails its checksum".into());
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(damaged)?;
+    if header[0] != VERSION || crc32fast::hash(body).to_le_bytes() != header[1..] {
+        return Err(damaged());
+    }
+    postcard::from_bytes(body).map_err(|_| damaged())
+}
+
+impl Visitors {
+    /// Opens sled in `path` and starts the committer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Damaged`], with the path and what to do.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let shown = path.display().to_string();
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(Some(500));
+        let opened = thread::spawn(move || {
+            let db = config.open()?;
+            let trees = Trees { visitors: db.open_tree("visitors")?, keys: db.open_tree("keys")? };
+            Ok::<_, sled::Error>((db, trees))
+        });
+        let advice = "move that directory away to start without visitors; events are not in it";
+        let (db, trees) = match opened.join() {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(StoreError::Unavailable(format!("cannot open {shown}: {error}; {advice}"))),
+            Err(_) => return Err(StoreError::Damaged(format!("{shown} is damaged; {advice}"))),
+        };
+        // sled's own file, to be synced for real; any descriptor of it does.
+        let file = fs::File::options().read(true).write(true).open(path.join("db"));
+        let file = file.and_then(|file| {
+            file.sync_all()?;
+            fs::File::open(path)?.sync_all()?;
+            Ok(file)
+        });
+        let file = file.map_err(|error| StoreError::Unavailable(format!("cannot sync {shown}: {error}")))?;
+        let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
+        let health = Arc::new(Mutex::new(Health::Ok));
+        let committer = Committer { db, file, trees: trees.clone(), waiting, health: Arc::clone(&health) };
+        let committer = thread::Builder::new()
+            .name("visitors".into())
+            .spawn(move || committer.run())
+            .map_err(|error| unavailable(&error))?;
+        Ok(Self { trees, health, operations: Some(operations), committer: Some(committer) })
+    }
+
+    async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
+        let gone = || StoreError::Unavailable("the visitor store has ended".into());
+        let (reply, answer) = oneshot::channel();
+        let operations = self.operations.as_ref().ok_or_else(gone)?;
+        operations.send(op(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Visitors {
+    fn drop(&mut self) {
+        drop(self.operations.take());
+        if let Some(committer) = self.committer.take() {
+            // A panic of the committer was reported when it happened.
+            let _ended = committer.join();
+        }
+    }
+}
+
+struct Committer {
+    db: sled::Db,
+    file: fs::File,
+    trees: Trees,
+    waiting: mpsc::Receiver<Op>,
+    health: Arc<Mutex<Health>>,
+}
+
+/// What one batch changes; `None` deletes. Later reads in the batch look here first.
+#[derive(Default)]
+struct Batch {
+    visitors: std::collections::BTreeMap<Vec<u8>, Option<Visitor>>,
+    keys: std::collections::BTreeMap<[u8; 33], Option<Vec<u8>>>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.visitors.len() + self.keys.len()
+    }
+}
+
+enum Due {
+    Remembered(Reply<()>),
+    Forgotten(usize, Reply<usize>),
+}
+
+impl Committer {
+    fn run(mut self) {
+        while let Some(first) = self.waiting.blocking_recv() {
+            let (mut batch, mut due) = (Batch::default(), Vec::new());
+            self.stage(&mut batch, &mut due, first);
+            while batch.len() < BATCH_MAX {
+                let Ok(next) = self.waiting.try_recv() else { break };
+                self.stage(&mut batch, &mut due, next);
+            }
+            let written = self.write(&batch);
+            if let Err(error) = &written {
+                tracing::error!(%error, "the visitor store cannot be written");
+            }
+            *self.health.lock().unwrap_or_else(PoisonError::into_inner) = match &written {
+                Ok(()) => Health::Ok,
+                Err(error) => Health::Failed(error.to_string()),
+            };
+            for due in due {
+                // Whoever asked may have gone away; the work is done all the same.
+                match due {
+                    Due::Remembered(reply) => drop(reply.send(written.clone())),
+                    Due::Forgotten(count, reply) => drop(reply.send(written.clone().map(|()| count))),
+                }
+            }
+        }
+        // Nothing is unsynced here; this only lets sled end tidily.
+        let _flushed = self.db.flush();
+    }
+
+    fn stage(&self, batch: &mut Batch, due: &mut Vec<Due>, op: Op) {
+        match op {
+            Op::Remember { seen, reply } => {
+                for seen in seen {
+                    if let Err(error) = self.remember(batch, seen) {
+                        drop(reply.send(Err(error)));
+                        return;
+                    }
+                }
+                due.push(Due::Remembered(reply));
+            }
+            Op::Forget { ids, unless_seen_since, reply } => {
+                let mut count = 0;
+                for id in ids {
+                    match self.known(batch, id.as_str().as_bytes()) {
+                        Ok(Some(visitor)) if unless_seen_since.is_none_or(|since| visitor.last_seen < since) => {
+                            Self::forget(batch, &visitor);
+                            count += 1;
+                        }
+                        Ok(_) => {}
+                        // A record that cannot be read is removed whole; its keys lead nowhere.
+                        Err(_) => {
+                            batch.visitors.insert(id.as_str().as_bytes().to_vec(), None);
+                            count += 1;
+                        }
+                    }
+                }
+                due.push(Due::Forgotten(count, reply));
+            }
+        }
+    }
+
+    fn known(&self, batch: &Batch, id: &[u8]) -> Result<Option<Visitor>, StoreError> {
+        match batch.visitors.get(id) {
+            Some(staged) => Ok(staged.clone()),
+            None => self.trees.visitor(id),
+        }
+    }
+
+    fn remember(&self, batch: &mut Batch, seen: Observation) -> Result<(), StoreError> {
+        let id = seen.visitor_id.as_str().as_bytes().to_vec();
+        for key in &seen.keys {
+            batch.keys.insert(key_bytes(key), Some(id.clone()));
+        }
+        let visitor = match self.known(batch, &id) {
+            Ok(Some(mut visitor)) => {
+                visitor.absorb(seen);
+                visitor
+            }
+            Ok(None) => Visitor::new(seen),
+            Err(StoreError::Damaged(_)) => {
+                tracing::error!("a visitor's record is damaged; it begins anew");
+                Visitor::new(seen)
+            }
+            Err(error) => return Err(error),
+        };
+        batch.visitors.insert(id, Some(visitor));
+        Ok(())
+    }
+
+    fn forget(batch: &mut Batch, visitor: &Visitor) {
+        for key in &visitor.keys {
+            batch.keys.insert(key_bytes(key), None);
+        }
+        batch.visitors.insert(visitor.id.as_str().as_bytes().to_vec(), None);
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let (mut visitors, mut keys) = (sled::Batch::default(), sled::Batch::default());
+        for (id, visitor) in &batch.visitors {
+            match visitor {
+                Some(visitor) => visitors.insert(id.as_slice(), encode(visitor)),
+                None => visitors.remove(id.as_slice()),
+            }
+        }
+        for (key, id) in &batch.keys {
+            match id {
+                Some(id) => keys.insert(key.as_slice(), id.as_slice()),
+                None => keys.remove(key.as_slice()),
+            }
+        }
+        let trees = (&self.trees.visitors, &self.trees.keys);
+        let applied = trees.transaction(|(a, b)| {
+            a.apply_batch(&visitors)?;
+            b.apply_batch(&keys)?;
+            Ok::<_, sled::transaction::ConflictableTransactionError<()>>(())
+        });
+        applied.map_err(|error| unavailable(&format!("{error:?}")))?;
+        self.db.flush().map_err(|error| unavailable(&error))?;
+        self.file.sync_data().map_err(|error| unavailable(&error))
+    }
+}
+
+#[async_trait]
+impl VisitStore for Visitors {
+    async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Remember { seen, reply }).await
+    }
+
+    fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError> {
+        self.trees.visitor(id.as_str().as_bytes())
+    }
+
+    fn find_by(&self, keys: &[IdentityKey]) -> Result<Option<(Visitor, IdentityKey)>, StoreError> {
+        for key in keys {
+            let id = self.trees.keys.get(key_bytes(key)).map_err(|error| unavailable(&error))?;
+            let visitor = id.map(|id| self.trees.visitor(&id)).transpose()?.flatten();
+            if let Some(visitor) = visitor {
+                return Ok(Some((visitor, *key)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError> {
+        let forgotten = self.ask(|reply| Op::Forget { ids: vec![id.clone()], unless_seen_since: None, reply }).await?;
+        Ok(forgotten > 0)
+    }
+
+    async fn retain(&self, before: Time) -> Result<usize, StoreError> {
+        let (mut total, mut from) = (0, Vec::new());
+        loop {
+            let trees = self.trees.clone();
+            let start = from.clone();
+            let looked = tokio::task::spawn_blocking(move || old(&trees, &start, before)).await;
+            let (ids, next) =
+                looked.map_err(|_| StoreError::Damaged("reading visitors failed unexpectedly".into()))??;
+            if !ids.is_empty() {
+                total += self.ask(|reply| Op::Forget { ids, unless_seen_since: Some(before), reply }).await?;
+            }
+            match next {
+                Some(next) => from = next,
+                None => return Ok(total),
+            }
+        }
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Visitors from `start` on that were not seen since `before`, and where to look on; `None` at the end.
+fn old(trees: &Trees, start: &[u8], before: Time) -> Result<(Vec<VisitorId>, Option<Vec<u8>>), StoreError> {
+    let mut ids = Vec::new();
+    for (looked, entry) in trees.visitors.range(start.to_vec()..).enumerate() {
+        let (id, bytes) = entry.map_err(|error| unavailable(&error))?;
+        if ids.len() >= RETAIN_BATCH || looked >= RETAIN_BATCH * 100 {
+            return Ok((ids, Some(id.to_vec())));
+        }
+        // One that cannot be read is no use to anybody.
+        if decode::<Visitor>(&bytes).map_or(true, |visitor| visitor.last_seen < before) {
+            ids.extend(String::from_utf8(id.to_vec()).ok().and_then(|id| VisitorId::new(id).ok()));
+        }
+    }
+    Ok((ids, None))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+use super::*;
+use crate::store::conformance;
+
+#[tokio::test]
+async fn the_embedded_engine_does_what_a_store_has_to() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let next = std::sync::atomic::AtomicU32::new(0);
+    conformance::suite(|| async {
+        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        open(&conformance::config(&directory.path().join(n.to_string()))).expect("opens")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn visitors_survive_a_restart_and_damage_is_noticed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let id = VisitorId::new("v1").expect("valid");
+    let seen = Observation {
+        visitor_id: id.clone(),
+        visit: crate::model::Visit { at: conformance::START, url: None, referrer: None, utm: Default::default() },
+        clicks: Vec::new(),
+        cookies: Default::default(),
+        consent: Default::default(),
+        ip: None,
+        user_agent: None,
+        keys: Vec::new(),
+    };
+    let visitors = Visitors::open(directory.path(), 16 << 20).expect("opens");
+    visitors.remember(vec![seen.clone()]).await.expect("remembers");
+    drop(visitors);
+    let visitors = Visitors::open(directory.path(), 16 << 20).expect("opens");
+    assert!(visitors.find(&id).expect("reads").is_some());
+    let mut bytes = visitors.trees.visitors.get("v1").expect("reads").expect("is there").to_vec();
+    bytes[HEADER_BYTES] ^= 1;
+    visitors.trees.visitors.insert("v1", bytes).expect("writes");
+    assert!(matches!(visitors.find(&id), Err(StoreError::Damaged(_))));
+    visitors.remember(vec![seen]).await.expect("a damaged record begins anew");
+    assert!(visitors.find(&id).expect("reads").is_some());
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_says_which_and_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, b"in the way").expect("writes");
+    let Err(error) = Visitors::open(&file, 16 << 20) else { panic!("a file is no directory") };
+    assert!(error.to_string().contains("move that directory away"), "{error}");
+}
