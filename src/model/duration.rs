@@ -10,7 +10,8 @@ pub struct InvalidDuration;
 /// Reads a whole number directly followed by its unit: `ms`, `s`, `m`, `h` or `d` (24 hours).
 ///
 /// # Errors
-/// [`InvalidDuration`] for anything else: no unit, a sign, a fraction, white space, two units, or more than `u64` milliseconds.
+/// [`InvalidDuration`] for anything else: no unit, a sign, a fraction, white space, two units, or more milliseconds
+/// than a `u64` holds.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

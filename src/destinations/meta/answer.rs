@@ -1,7 +1,8 @@
 //! What Meta's answers mean. All events of a request share one verdict: Meta takes all of them or none.
 //!
-//! An answer is JSON: `events_received`, `messages` and `fbtrace_id`, or an `error` object with `code`, `error_subcode`,
-//! `is_transient`, texts for people (localised, so never looked at) and `error_data.blame_field_specs`.
+//! An answer is JSON: `events_received`, `messages` and `fbtrace_id`, or an `error` object with `code`,
+//! `error_subcode`, `is_transient`, texts for people (localised, so never decided by) and
+//! `error_data.blame_field_specs`.
 //! Source: <https://developers.facebook.com/docs/graph-api/guides/error-handling> and
 //! <https://developers.facebook.com/docs/marketing-apis/rate-limiting>, read 2026-11-20.
 
@@ -87,8 +88,8 @@ fn verdict(sent: usize, response: &Response) -> Verdict {
         }
         Some(code) if is_about_content(code) && sent > 1 => Verdict::Isolate(described),
         Some(code) if is_about_content(code) => Verdict::Rejected(described),
-        // 1 and 2: unknown error, service down. 4, 17, 32, 613, 80000–80014: rate limits. 341, 368, 5000, 21009: limits and
-        // blocks for a time. And whatever nobody has told us about: an event is not given up on a guess.
+        // 1 and 2: unknown error, service down. 4, 17, 32, 613, 80000–80014: rate limits. 341, 368, 5000, 21009:
+        // limits and blocks for a time. And whatever is unknown to us: an event is not given up on a guess.
         _ => retry(described),
     }
 }

@@ -16,7 +16,8 @@ const API_VERSION: &str = "v26.0";
 /// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/using-the-api>, read 2026-11-20.
 const BATCH_MAX: usize = 1000;
 
-/// Meta says that most answers take under 600 ms; a full batch may take longer than the 1.5 s it suggests for one event.
+/// Meta says that most answers take under 600 ms and suggests 1.5 s; a full batch may take longer.
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/support>, read 2026-11-20.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The keys there are.
@@ -46,7 +47,8 @@ pub(super) struct Settings {
 }
 
 /// Limited Data Use, for every event: 0 and 0 let Meta find out where the person is, 1 and 1000 are California.
-/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/server-event>, read 2026-11-20.
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/server-event>,
+/// read 2026-11-20.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ldu {
     pub(super) country: u32,

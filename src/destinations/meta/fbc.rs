@@ -1,6 +1,7 @@
 //! `fbc`, Meta's click, and `fbp`, its browser: `fb.{subdomain index}.{creation, ms}.{fbclid or random}`, and an
 //! optional fifth part, the appendix of Meta's parameter builder libraries. Opaque and case-sensitive: never changed.
-//! Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/fbp-and-fbc>, read 2026-11-20.
+//! Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/fbp-and-fbc>,
+//! read 2026-11-20.
 
 use std::borrow::Cow;
 
@@ -57,8 +58,8 @@ fn built(event: &SealedEvent, click: &ClickId) -> String {
     format!("fb.{SUBDOMAIN_INDEX}.{}.{}", clicked_at(event, click).as_ms(), click.value)
 }
 
-/// When the click was first seen. One that came on the event, without a time, was first seen when the event reached us: Meta
-/// wants the time of storing or seeing an fbclid, never that of the conversion.
+/// When the click was first seen. One that came on the event, without a time, was first seen when the event reached
+/// us: Meta wants the time of storing or seeing an fbclid, never that of the conversion.
 fn clicked_at(event: &SealedEvent, click: &ClickId) -> Time {
     click.first_seen.unwrap_or(event.received_at)
 }

@@ -26,11 +26,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const AGE_MAX: Duration = DAY.saturating_mul(7);
 
 /// How old an event of a physical shop may be.
-/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/offline-events>, read 2026-11-20.
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/offline-events>,
+/// read 2026-11-20.
 const AGE_MAX_STORE: Duration = DAY.saturating_mul(62);
 
 /// The event name that needs a value and a currency.
-/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/custom-data>, read 2026-11-20.
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/custom-data>,
+/// read 2026-11-20.
 const PURCHASE: &str = "Purchase";
 
 /// A pixel (Meta also says dataset) that events go to.
@@ -63,8 +65,8 @@ impl Meta {
     }
 }
 
-/// When the event happened, for Meta: never later than it reached us. A giver's clock that runs ahead would otherwise cost a
-/// whole batch (subcode 2804004, time in the future).
+/// When the event happened, for Meta: never later than it reached us. A giver's clock that runs ahead would otherwise
+/// cost a whole batch (subcode 2804004, time in the future).
 fn happened_at(event: &SealedEvent) -> Time {
     event.time.min(event.received_at)
 }

@@ -8,7 +8,7 @@ use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-use super::{Meta, PURCHASE, config::Ldu, fbc, happened_at};
+use super::{Meta, config::Ldu, fbc, happened_at};
 use crate::model::{
     ActionSource, Choice, Digest, EventName, Item, Money, SealedEvent, Sensitive, Spelled, TransactionId,
 };
@@ -16,8 +16,9 @@ use crate::model::{
 /// A typical event's share of the body: what to reserve before writing.
 const EVENT_BYTES: usize = 1024;
 
-/// Sets of `user_data` keys that are too little (subcode 2804050): an event with these alone, or with fewer, is invalid.
-/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/best-practices>, read 2026-11-20.
+/// Sets of `user_data` keys that are too little: an event with these alone, or with fewer, is invalid (2804050).
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/best-practices>,
+/// read 2026-11-20.
 const TOO_LITTLE: [&[&str]; 4] = [
     &["ct", "country", "st", "zp", "ge", "client_user_agent"],
     &["db", "client_user_agent"],
@@ -25,8 +26,8 @@ const TOO_LITTLE: [&[&str]; 4] = [
     &["ln", "ge"],
 ];
 
-/// The `custom_data` keys that are ours: a custom property of such a name is left out, as a value of a wrong shape there
-/// makes Meta refuse the batch. Meta's other names (`content_name`, `search_string`, …) are free for properties.
+/// The `custom_data` keys that are ours: a custom property of such a name is left out, as a value of a wrong shape
+/// there makes Meta refuse the batch. Meta's other names (`content_name`, `search_string`, …) are free for properties.
 const OURS: [&str; 9] = [
     "value",
     "currency",
@@ -39,9 +40,10 @@ const OURS: [&str; 9] = [
     "lead_event_source",
 ];
 
-/// The event names that `num_items` is defined for.
-/// Source: <https://developers.facebook.com/docs/meta-pixel/reference>, read 2026-11-20.
-const COUNTS_ITEMS: [&str; 2] = [PURCHASE, "InitiateCheckout"];
+/// The one event name that `num_items` is defined for.
+/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/custom-data>,
+/// read 2026-11-20.
+const COUNTS_ITEMS: &str = "InitiateCheckout";
 
 /// The body of the request that carries `batch`.
 pub(super) fn body(meta: &Meta, batch: &[SealedEvent]) -> Bytes {
@@ -61,9 +63,9 @@ pub(super) fn identifies_somebody(event: &SealedEvent) -> bool {
     !TOO_LITTLE.iter().any(|set| user.keys().all(|key| set.contains(&key)))
 }
 
-/// The action source to send. Meta asks more of two sources than we may have, and refuses the batch without it: `website`
-/// needs the page and the browser, `app` needs `app_data` about the device, which we never hold. Such an event goes as
-/// `system_generated` if it is a CRM's and as `other` if not.
+/// The action source to send. Meta asks more of two sources than we may have, and refuses the batch without it:
+/// `website` needs the page and the browser, `app` needs `app_data` about the device, which we never hold. Such an
+/// event goes as `system_generated` if it is a CRM's and as `other` if not.
 /// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/best-practices> and
 /// <https://developers.facebook.com/documentation/ads-commerce/conversions-api/app-events>, read 2026-11-20.
 fn action_source(event: &SealedEvent) -> &'static str {
@@ -81,7 +83,8 @@ fn action_source(event: &SealedEvent) -> &'static str {
 }
 
 /// Whether the event is a stage of a lead, as a CRM reports it.
-/// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/conversion-leads-integration/payload-specification>,
+/// Source: the payload specification of
+/// <https://developers.facebook.com/documentation/ads-commerce/conversions-api/conversion-leads-integration>,
 /// read 2026-11-20.
 fn is_from_crm(event: &SealedEvent) -> bool {
     let about_a_lead = |name: &EventName| name.as_str().split('_').any(|word| word == "lead");
@@ -319,7 +322,7 @@ impl<'a> CustomData<'a> {
             content_type: (!contents.is_empty()).then_some("product"),
             content_ids,
             contents,
-            num_items: COUNTS_ITEMS.contains(&event_name).then(|| count(&event.items)).flatten(),
+            num_items: (event_name == COUNTS_ITEMS).then(|| count(&event.items)).flatten(),
             event_source: from_crm.then_some("crm"),
             lead_event_source: from_crm.then_some(event.source.as_str()),
             properties,
