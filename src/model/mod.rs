@@ -3,6 +3,7 @@
 mod click;
 mod consent;
 mod delivery;
+mod duration;
 mod event;
 mod id;
 mod identity;
@@ -16,6 +17,7 @@ pub use consent::{Choice, Consent};
 pub use delivery::{
     Attempt, DestinationId, Failure, FileMark, NewDelivery, NewEvent, NewState, Outcome, SkipReason, WaitReason,
 };
+pub use duration::{InvalidDuration, parse_duration};
 pub use event::{
     ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
 };
