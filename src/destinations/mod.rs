@@ -1,6 +1,8 @@
 //! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is pure:
 //! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
 
+pub mod data_manager;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use bytes::Bytes;
 use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[];
+pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR];
 
 /// A kind of destination, as data.
 pub struct Descriptor {
