@@ -1,4 +1,5 @@
 //! crate
+pub mod delivery;
 pub mod destinations;
 pub mod model;
 pub mod store;

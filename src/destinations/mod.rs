@@ -1,6 +1,7 @@
 //! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is pure:
 //! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
 
+pub mod data_manager;
 pub mod meta;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[meta::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR, meta::DESCRIPTOR];
 
 /// A kind of destination, as data.
 pub struct Descriptor {
