@@ -1,14 +1,16 @@
 //! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is pure:
 //! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
 
-use std::{collections::BTreeMap, time::Duration};
+pub mod files;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 
 use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[];
+pub static REGISTRY: &[Descriptor] = &[files::DESCRIPTOR];
 
 /// A kind of destination, as data.
 pub struct Descriptor {
@@ -77,6 +79,26 @@ pub trait Destination: Send + Sync {
 
     /// What the answer means: one verdict for each event, in the batch's order.
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict>;
+
+    /// The import file that `GET /files/{name}.csv` serves; `None` if the destination writes none.
+    fn file(&self) -> Option<&FileProfile> {
+        None
+    }
+}
+
+/// Where a destination's import files are, and how they are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileProfile {
+    /// Where the daily files are.
+    pub directory: PathBuf,
+    /// `csv` or `jsonl`.
+    pub extension: &'static str,
+    /// What every file starts with, line ends included; may be empty.
+    pub header: String,
+    /// How many daily files are served together.
+    pub days_served: u32,
+    /// User name and password of the Basic authentication; `None`: the file is not protected.
+    pub auth: Option<(String, Secret)>,
 }
 
 /// How a destination is limited and authorised.
@@ -170,7 +192,7 @@ impl std::fmt::Debug for HttpRequest {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rows {
     /// Where the files are.
-    pub directory: std::path::PathBuf,
+    pub directory: PathBuf,
     /// `csv` or `jsonl`.
     pub extension: &'static str,
     /// What a new file starts with, line ends included; may be empty.
