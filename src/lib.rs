@@ -1,3 +1,4 @@
 //! crate
+pub mod delivery;
 pub mod destinations;
 pub mod model;
