@@ -13,7 +13,8 @@
 //!   formula calls or links anything.
 //! - **The rest** is ours: hex digests, numbers, times, currency codes and fixed words.
 //!
-//! Source: <https://owasp.org/www-community/attacks/CSV_Injection>, read 2026-11-20.
+//! Source: OWASP ASVS 1.2.10 (<https://asvs.emil.hemdal.se/1.2.10>), read 2026-11-20. The full-width forms and the other
+//! separators are our own caution.
 
 use crate::{
     destinations::Unsendable,

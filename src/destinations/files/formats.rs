@@ -17,11 +17,11 @@ use crate::{
 
 /// How long after a lead its contact data is matched.
 ///
-/// Source: <https://support.google.com/google-ads/answer/10029210>, read 2026-11-20.
+/// Source: <https://support.google.com/google-ads/answer/10029210>, as of 2026-11-20, through others' notes.
 const CONTACT_WINDOW: Duration = Duration::from_secs(63 * 86_400);
 /// How long after the conversion an adjustment is taken. (The help pages say 55 days, the API 54.)
 ///
-/// Source: <https://support.google.com/google-ads/answer/7686280>, read 2026-11-20.
+/// Source: <https://support.google.com/google-ads/answer/7686280>, as of 2026-11-20, through others' notes.
 const ADJUSTMENT_WINDOW: Duration = Duration::from_secs(54 * 86_400);
 /// `jsonl` has no platform that would stop taking events: ten years.
 const NO_WINDOW: Duration = Duration::from_secs(3650 * 86_400);

@@ -10,7 +10,8 @@ use crate::{
 
 /// How long after the click its id is matched.
 ///
-/// Source: <https://support.google.com/google-ads/answer/7012522>, read 2026-11-20. Microsoft's is as long.
+/// Source: <https://support.google.com/google-ads/answer/7012522>, as of 2026-11-20, through others' notes. Microsoft's is
+/// said to be as long.
 pub(super) const CLICK_WINDOW: Duration = Duration::from_secs(90 * 86_400);
 
 /// The newest click of one of `kinds` that can have led to `event` and was inside [`CLICK_WINDOW`] when the event came.
