@@ -1,3 +1,4 @@
-//! Delivery: leases what is due, sends it, and settles what came of it.
+//! From the queue to the outcome: lease, prepare, send, interpret, settle or try again later.
 
+pub mod file_sink;
 pub mod oauth;

@@ -2,16 +2,17 @@
 //! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
 
 pub mod data_manager;
+pub mod files;
 pub mod meta;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 
 use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR, meta::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR, files::DESCRIPTOR, meta::DESCRIPTOR];
 
 /// A kind of destination, as data.
 pub struct Descriptor {
@@ -80,6 +81,26 @@ pub trait Destination: Send + Sync {
 
     /// What the answer means: one verdict for each event, in the batch's order.
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict>;
+
+    /// The import file that `GET /files/{name}.csv` serves; `None` if the destination writes none.
+    fn file(&self) -> Option<&FileProfile> {
+        None
+    }
+}
+
+/// Where a destination's import files are, and how they are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileProfile {
+    /// Where the daily files are.
+    pub directory: PathBuf,
+    /// `csv` or `jsonl`.
+    pub extension: &'static str,
+    /// What every file starts with, line ends included; may be empty.
+    pub header: String,
+    /// How many daily files are served together.
+    pub days_served: u32,
+    /// User name and password of the Basic authentication; `None`: the file is not protected.
+    pub auth: Option<(String, Secret)>,
 }
 
 /// How a destination is limited and authorised.
@@ -173,7 +194,7 @@ impl std::fmt::Debug for HttpRequest {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rows {
     /// Where the files are.
-    pub directory: std::path::PathBuf,
+    pub directory: PathBuf,
     /// `csv` or `jsonl`.
     pub extension: &'static str,
     /// What a new file starts with, line ends included; may be empty.
