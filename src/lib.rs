@@ -1,4 +1,6 @@
 //! crate
+pub mod attribution;
+pub mod context;
 pub mod delivery;
 pub mod destinations;
 pub mod model;

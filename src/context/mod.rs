@@ -1,0 +1,62 @@
+//! Visitors as the pipeline asks for them: remember what was seen, find who an event belongs to, forget.
+
+use crate::{
+    model::{IdentityKey, IdentityKind, JoinedBy, Observation, Time, Visitor, VisitorId},
+    store::{StoreError, Stores},
+};
+
+/// The visitor an event belongs to, and how it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Who.
+    pub visitor: Visitor,
+    /// By what.
+    pub joined_by: JoinedBy,
+}
+
+/// Finds the visitor by its id, else by the first of `keys` that leads to one.
+///
+/// # Errors
+/// Of the store.
+pub fn find(stores: &Stores, id: Option<&VisitorId>, keys: &[IdentityKey]) -> Result<Option<Found>, StoreError> {
+    if let Some(visitor) = id.map(|id| stores.visits.find(id)).transpose()?.flatten() {
+        return Ok(Some(Found { visitor, joined_by: JoinedBy::VisitorId }));
+    }
+    let found = stores.visits.find_by(keys)?;
+    Ok(found.map(|(visitor, key)| Found { visitor, joined_by: joined_by(key.kind) }))
+}
+
+/// Adds what was seen to what is known of the visitor; durable when this returns.
+///
+/// # Errors
+/// Of the store.
+pub async fn remember(stores: &Stores, seen: Observation) -> Result<(), StoreError> {
+    stores.visits.remember(vec![seen]).await
+}
+
+/// Deletes a visitor with all its identifiers. Whether there was one.
+///
+/// # Errors
+/// Of the store.
+pub async fn forget(stores: &Stores, id: &VisitorId) -> Result<bool, StoreError> {
+    stores.visits.forget(id).await
+}
+
+/// Deletes visitors not seen since `before`. Returns how many.
+///
+/// # Errors
+/// Of the store.
+pub async fn retain(stores: &Stores, before: Time) -> Result<usize, StoreError> {
+    stores.visits.retain(before).await
+}
+
+const fn joined_by(kind: IdentityKind) -> JoinedBy {
+    match kind {
+        IdentityKind::Email => JoinedBy::Email,
+        IdentityKind::Phone => JoinedBy::Phone,
+        IdentityKind::ExternalId => JoinedBy::ExternalId,
+        IdentityKind::CheckoutToken => JoinedBy::CheckoutToken,
+        IdentityKind::GaClientId => JoinedBy::GaClientId,
+        IdentityKind::Fbp => JoinedBy::Fbp,
+    }
+}
