@@ -165,6 +165,8 @@ async fn leases_each_delivery_to_one_worker(stores: &Stores) {
     let batch = vec![held, queued(purchase("e1", START), &ids), queued(purchase("e2", START), &ids)];
     stores.events.accept(batch).await.expect("accepts");
     let names = |leased: &[Leased]| leased.iter().map(|l| l.event.event_id.to_string()).collect::<Vec<_>>();
+    assert_eq!([10, 1].map(|enough| stores.events.due(ids[0], START, enough)), [2, 1]);
+    assert_eq!(stores.events.due(ids[0], START.plus(MINUTE), 10), 3);
     let first = lease(stores, ids[0], START).await;
     assert_eq!(names(&first), ["e1", "e2"], "in their order, and only what is due");
     assert!(lease(stores, ids[0], START).await.is_empty());

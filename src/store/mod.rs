@@ -220,8 +220,11 @@ pub trait EventStore: Send + Sync {
     /// Gives leases back unspent: the deliveries are due again at once.
     fn release(&self, destination: DestinationId, keys: &[LeaseKey]);
 
-    /// When the next delivery of this destination is due; `None` if none is queued. Leased ones do not count.
+    /// When the next delivery of this destination is due, or the first lease runs out; `None` if none is queued.
     fn next_due(&self, destination: DestinationId) -> Option<Time>;
+
+    /// How many deliveries are due at `now`, counted up to `enough`.
+    fn due(&self, destination: DestinationId, now: Time, enough: usize) -> usize;
 
     /// Returns when deliveries of this destination may have become due earlier than [`EventStore::next_due`] said.
     async fn changed(&self, destination: DestinationId);

@@ -96,6 +96,12 @@ impl Queue {
         [later, returns].into_iter().flatten().min()
     }
 
+    pub(super) fn due(&self, now: Time, enough: usize) -> usize {
+        let ready = self.ready.len() - self.gone.len();
+        let later = self.later.range(..=(now, Place::MAX)).take(enough.saturating_sub(ready)).count();
+        (ready + later).min(enough)
+    }
+
     /// An event among those queued longest.
     pub(super) fn oldest(&self) -> Option<Place> {
         let ready = self.ready.iter().find(|place| !self.gone.contains(place)).copied();

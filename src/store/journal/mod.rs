@@ -284,6 +284,10 @@ impl EventStore for Journal {
         self.shared.book().queue(destination).next_due()
     }
 
+    fn due(&self, destination: DestinationId, now: Time, enough: usize) -> usize {
+        self.shared.book().queue(destination).due(now, enough)
+    }
+
     async fn changed(&self, destination: DestinationId) {
         self.shared.wake(destination).notified().await;
     }
