@@ -2,8 +2,8 @@
 //! slipping past in page addresses and free texts.
 //!
 //! ```text
-//! Raw ──▶ clean: what a person meant (E.164, ISO country, date) ──▶ dialect: how Meta, how Google writes that ──▶ SHA-256
-//! ```
+//! Raw ──▶ clean: what a person meant (E.164, ISO country, date) ──▶ dialect: how Meta, how Google writes that ──▶
+//! SHA-256 ```
 
 mod clean;
 mod dialect;
@@ -16,13 +16,14 @@ pub use dialect::{Dialect, Google, Meta};
 
 /// The most e-mail addresses, phone numbers or customer ids kept of one person; later ones are left out.
 ///
-/// Google takes ten identifiers of an event. Source: `google-ads-datamanager` 0.9.4, `types/user_data.py`, read 2026-11-20.
+/// Google takes ten identifiers of an event.
+/// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
 pub const IDENTIFIERS_MAX: usize = 10;
 
 /// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
 ///
-/// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read as one
-/// of the person's own country, then as one of `default_country`; with neither it cannot be told whose it is.
+/// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read
+/// as one of the person's own country, then as one of `default_country`; with neither it cannot be told whose it is.
 #[must_use]
 pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser {
     let country = raw.country.as_ref().and_then(|text| Country::named(text.expose()));

@@ -217,7 +217,8 @@ proptest! {
 
     #[test]
     fn a_phone_number_with_its_country_code_hashes_alike_for_meta_and_google(digits in "[2-9][0-9]{6}") {
-        let sealed = seal_user(&RawUser { phones: vec![Raw::new(format!("+1 415 {digits}"))], ..RawUser::default() }, None);
+        let person = RawUser { phones: vec![Raw::new(format!("+1 415 {digits}"))], ..RawUser::default() };
+        let sealed = seal_user(&person, None);
         prop_assert_eq!(sealed.phones, [both(&format!("1415{digits}"), &format!("+1415{digits}"))]);
     }
 }

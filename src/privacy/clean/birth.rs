@@ -13,7 +13,8 @@ pub struct BirthDate(Date);
 
 impl BirthDate {
     /// Reads `YYYYMMDD`, year-month-day, day-month-year or month-day-year with any separator, English month names, and
-    /// the date of an ISO 8601 time. A date is left out if day and month could be swapped, or if the year has two digits.
+    /// the date of an ISO 8601 time. A date is left out if day and month could be swapped, or if the year has two
+    /// digits.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = without_time(text.trim());

@@ -16,9 +16,9 @@ pub struct Telephone<'a> {
 impl<'a> Telephone<'a> {
     /// Reads a number; one without a country code belongs to the first of `countries` where it can exist.
     ///
-    /// Where no country has such a number, but its digits are a valid number with a country code in front (`16505551212` in
-    /// a shop in Germany), that is what is meant. Possible numbers are enough otherwise: newly assigned ranges and numbers
-    /// reserved for tests are not valid by the book.
+    /// Where no country has such a number, but its digits are a valid number with a country code in front
+    /// (`16505551212` in a shop in Germany), that is what is meant. Possible numbers are enough otherwise: newly
+    /// assigned ranges and numbers reserved for tests are not valid by the book.
     #[must_use]
     pub fn read(raw: &'a Raw<Phone>, countries: [Option<Country>; 2]) -> Self {
         Self { raw, e164: e164(raw.expose(), countries) }

@@ -1,9 +1,9 @@
 //! Google's spelling: Google Ads, the Data Manager API and Google Analytics agree on it.
 //!
 //! Sources, read 2026-11-20: `google-ads-datamanager-util` 0.4.0, `datamanager_util/format.py`;
-//! developers.google.com/data-manager/api/devguides/concepts/formatting; `google-ads-datamanager` 0.9.4, `types/user_data.py`;
-//! `google-ads` 34.0.0, `v26/common/types/offline_user_data.py`. The samples inside `google-ads` delete dots and plus signs for
-//! every domain; they are wrong.
+//! developers.google.com/data-manager/api/devguides/concepts/formatting; `google-ads-datamanager` 0.9.4,
+//! `types/user_data.py`; `google-ads` 34.0.0, `v26/common/types/offline_user_data.py`. The samples inside `google-ads`
+//! delete dots and plus signs for every domain; they are wrong.
 //!
 //! City, state, postal code and country go in clear, so they have no spelling here.
 
@@ -174,7 +174,7 @@ mod tests {
             ),
             ("07911 123456", "GB", "+447911123456", "20b18ac9de7b3aad174961827d8e451c410af9aedfd1d699927f4b29b81aa1fa"),
             (
-                "\u{ff0b}\u{ff14}\u{ff14} \u{ff17}\u{ff19}\u{ff11}\u{ff11} \u{ff11}\u{ff12}\u{ff13}\u{ff14}\u{ff15}\u{ff16}",
+                "＋４４ ７９１１ １２３４５６",
                 "",
                 "+447911123456",
                 "20b18ac9de7b3aad174961827d8e451c410af9aedfd1d699927f4b29b81aa1fa",
@@ -217,13 +217,9 @@ mod tests {
 
     #[test]
     fn a_street_hashes_as_published() {
-        for (text, spelled, digest) in [(
-            "1600 Amphitheatre Pkwy. #5 ",
-            "1600 amphitheatre pkwy 5",
-            "387e1d4528bf5bb1076ed3b4b33d84d7ab3da58d54679075212f4a37957a8901",
-        )] {
-            assert_eq!(hashed(Google.street(&Raw::new(text))), wanted(spelled, digest), "{text}");
-        }
+        let digest = "387e1d4528bf5bb1076ed3b4b33d84d7ab3da58d54679075212f4a37957a8901";
+        let street = hashed(Google.street(&Raw::new("1600 Amphitheatre Pkwy. #5 ")));
+        assert_eq!(street, wanted("1600 amphitheatre pkwy 5", digest));
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Meta's spelling, equal to what its Python SDK sends, so that an event from here and one from a shop's own integration match.
+//! Meta's spelling, equal to what its Python SDK sends, so that an event from here and one from a shop's own
+//! integration match.
 //!
-//! Source of all rules: `facebook_business` 26.0.3, `adobjects/serverside/normalize.py`, read 2026-11-20. One rule there is left
-//! out on purpose: a text of 32 or 64 hex digits is not taken for a hash. Digests are declared by who posts them.
+//! Source of all rules: `facebook_business` 26.0.3, `adobjects/serverside/normalize.py`, read 2026-11-20. One rule
+//! there is left out on purpose: a text of 32 or 64 hex digits is not taken for a hash. Digests are declared by who
+//! posts them.
 
 use super::{Dialect, is_space, lower};
 use crate::{
@@ -25,9 +27,10 @@ impl Dialect for Meta {
 
     /// Country code and digits, without `+`.
     ///
-    /// A number that could not be brought into E.164 goes through the SDK's rule as typed, if it is clearly international:
-    /// it begins with `+` or `00`, or its digits are a valid number with a country code in front. The SDK takes national
-    /// numbers too, without their 0 and without a country code; these could be anybody's and are left out.
+    /// A number that could not be brought into E.164 goes through the SDK's rule as typed, if it is clearly
+    /// international: it begins with `+` or `00`, or its digits are a valid number with a country code in front. The
+    /// SDK takes national numbers too, without their 0 and without a country code; these could be anybody's and are
+    /// left out.
     fn phone(&self, phone: &Telephone<'_>) -> Option<Normal<kind::Phone>> {
         match phone.e164() {
             Some(e164) => digits(e164).and_then(Normal::new),
@@ -70,7 +73,8 @@ impl Dialect for Meta {
 
     /// `YYYYMMDD`.
     ///
-    /// Source: developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/customer-information-parameters,
+    /// Source:
+    /// developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/customer-information-parameters,
     /// stored copy of 2026-09-12.
     fn date_of_birth(&self, date: BirthDate) -> Option<Normal<kind::DateOfBirth>> {
         Normal::new(date.yyyymmdd())
@@ -86,7 +90,8 @@ impl Dialect for Meta {
     }
 }
 
-/// Something, `@`, something, a dot, something. Stricter than the SDK in one point: a line break is never part of an address.
+/// Something, `@`, something, a dot, something. Stricter than the SDK in one point: a line break is never part of an
+/// address.
 fn is_email(text: &str) -> bool {
     let mut inner = text.chars();
     // The first `@` that has something before it, and the last dot that has something after it, decide.
@@ -96,8 +101,9 @@ fn is_email(text: &str) -> bool {
     !text.contains('\n') && at.zip(dot).is_some_and(|(at, dot)| at + 1 < dot)
 }
 
-/// The SDK's rule for phone numbers: whitespace, hyphens and parentheses go, then twice a `+` and up to two zeros. What is left
-/// must be at least seven digits and not begin with 0. The SDK's digits are those of any script; here only ASCII ones.
+/// The SDK's rule for phone numbers: whitespace, hyphens and parentheses go, then twice a `+` and up to two zeros. What
+/// is left must be at least seven digits and not begin with 0. The SDK's digits are those of any script; here only
+/// ASCII ones.
 fn digits(text: &str) -> Option<String> {
     let compact: String = text.chars().filter(|&c| !(is_space(c) || matches!(c, '-' | '(' | ')'))).collect();
     let mut number = compact.as_str();
@@ -111,7 +117,8 @@ fn digits(text: &str) -> Option<String> {
     valid.then(|| number.to_owned())
 }
 
-/// Cities and states: lower case without digits, dots, whitespace, hyphens and parentheses. Apostrophes and accents stay.
+/// Cities and states: lower case without digits, dots, whitespace, hyphens and parentheses. Apostrophes and accents
+/// stay.
 fn place(text: &str) -> String {
     let dropped = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '(' | ')') || is_space(c);
     text.to_lowercase().chars().filter(|&c| !dropped(c)).collect()

@@ -1,4 +1,5 @@
-//! How each platform spells a contact detail before hashing. The same person hashes differently for Meta and for Google.
+//! How each platform spells a contact detail before hashing. The same person hashes differently for Meta and for
+//! Google.
 
 mod google;
 mod meta;
@@ -49,8 +50,8 @@ pub trait Dialect: Sync {
     }
 }
 
-/// Whether `c` is whitespace to Python, in which both platforms wrote their reference code: Unicode whitespace, and the four
-/// ASCII separators U+001C to U+001F.
+/// Whether `c` is whitespace to Python, in which both platforms wrote their reference code: Unicode whitespace, and the
+/// four ASCII separators U+001C to U+001F.
 ///
 /// Source: CPython documentation, `str.isspace`, read 2026-11-20.
 pub(super) fn is_space(c: char) -> bool {
@@ -62,8 +63,8 @@ pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Lower case by the full Unicode rules (final sigma included), then trimmed. No Unicode normalisation: neither platform asks
-/// for it, so composed and decomposed letters hash differently.
+/// Lower case by the full Unicode rules (final sigma included), then trimmed. No Unicode normalisation: neither
+/// platform asks for it, so composed and decomposed letters hash differently.
 fn lower(text: &str) -> String {
     let mut lower = text.to_lowercase();
     lower.truncate(lower.trim_end_matches(is_space).len());

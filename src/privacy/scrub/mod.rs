@@ -16,8 +16,8 @@ use crate::model::RawUser;
 const REDACTED: &str = "redacted";
 
 /// `url` without the parameters that hold contact data (in the query, and in a fragment written like one), without user
-/// name and password, and with `redacted` for the path segments that hold an e-mail address, a posted phone number or both
-/// posted names.
+/// name and password, and with `redacted` for the path segments that hold an e-mail address, a posted phone number or
+/// both posted names.
 ///
 /// Click ids and UTM parameters stay unless they hold an e-mail address (UTM: or a posted phone number).
 #[must_use]

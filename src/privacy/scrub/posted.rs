@@ -70,8 +70,8 @@ impl<'a> Posted<'a> {
         number >= PHONE_MODULUS / 10 && self.phones.iter().any(|raw| tail(raw.expose()) == Some(number % PHONE_MODULUS))
     }
 
-    /// Whether a posted e-mail address is in `text` that has a separator of addresses of pages in it, so that it was not
-    /// found in their parts.
+    /// Whether a posted e-mail address is in `text` that has a separator of addresses of pages in it, so that it was
+    /// not found in their parts.
     pub(super) fn divided_email_is_in(&self, text: &str) -> bool {
         let divided = |email: &&str| email.contains(SEPARATORS);
         self.emails().filter(divided).any(|email| any_decoding(text, |text| has(text, email, false)))
