@@ -4,4 +4,5 @@ pub mod context;
 pub mod delivery;
 pub mod destinations;
 pub mod model;
+pub mod privacy;
 pub mod store;

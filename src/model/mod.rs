@@ -22,6 +22,7 @@ pub use event::{
     ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
 };
 pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
+pub(crate) use identity::contains_email;
 pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};
 pub use money::{Currency, InvalidMoney, Money, parse_decimal};
 pub use sensitive::{Secret, Sensitive};

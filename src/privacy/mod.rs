@@ -1,0 +1,121 @@
+//! The only way from contact details as posted to contact details as stored: pre-clean, spell, hash; and keep them from
+//! slipping past in page addresses and free texts.
+//!
+//! ```text
+//! Raw ──▶ clean: what a person meant (E.164, ISO country, date) ──▶ dialect: how Meta, how Google writes that ──▶
+//! SHA-256 ```
+
+mod clean;
+mod dialect;
+pub mod scrub;
+
+use crate::model::{Digest, Normal, RawUser, SealedUser, Sensitive, Spelled, kind::ExternalId};
+
+pub use clean::{BirthDate, Country, Gender, InvalidCountry, Telephone};
+pub use dialect::{Dialect, Google, Meta};
+
+/// The most e-mail addresses, phone numbers or customer ids kept of one person; later ones are left out.
+///
+/// Google takes ten identifiers of an event.
+/// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
+pub const IDENTIFIERS_MAX: usize = 10;
+
+/// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
+///
+/// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read
+/// as one of the person's own country, then as one of `default_country`; with neither it cannot be told whose it is.
+#[must_use]
+pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser {
+    let country = raw.country.as_ref().and_then(|text| Country::named(text.expose()));
+    let regions = [country, default_country];
+    let telephones = raw.phones.iter().map(|phone| Telephone::read(phone, regions));
+    let birth = raw.date_of_birth.as_ref().and_then(|text| BirthDate::read(text.expose()));
+    let gender = raw.gender.as_ref().and_then(|text| Gender::read(text.expose()));
+
+    let first_name = each(raw.first_name.as_ref(), |dialect, name| dialect.name(name));
+    let last_name = each(raw.last_name.as_ref(), |dialect, name| dialect.name(name));
+    let postal_code_clear = raw.postal_code.as_ref().and_then(|code| {
+        let complete = country.is_some() && first_name.google.is_some() && last_name.google.is_some();
+        let code = dialect::trim(code.expose());
+        (complete && !code.is_empty()).then(|| Sensitive::new(code.to_owned()))
+    });
+
+    SealedUser {
+        emails: several(
+            raw.emails.iter().map(|email| spell(|dialect| dialect.email(email))),
+            raw.email_digests.iter().copied(),
+        ),
+        phones: several(
+            telephones.map(|phone| spell(|dialect| dialect.phone(&phone))),
+            raw.phone_digests.iter().copied(),
+        ),
+        first_name,
+        last_name,
+        street: each(raw.street.as_ref(), |dialect, street| dialect.street(street)),
+        city: each(raw.city.as_ref(), |dialect, city| dialect.city(city)),
+        region: each(raw.region.as_ref(), |dialect, region| dialect.region(region)),
+        postal_code: each(raw.postal_code.as_ref(), |dialect, code| dialect.postal_code(code)),
+        country: each(country.as_ref(), |dialect, &country| dialect.country(country)),
+        date_of_birth: each(birth.as_ref(), |dialect, &date| dialect.date_of_birth(date)),
+        gender: each(gender.as_ref(), |dialect, &gender| dialect.gender(gender)),
+        external_ids: external_ids(raw),
+        country_code: country.map(|country| Sensitive::new(country.alpha2().to_owned())),
+        postal_code_clear,
+        lead_id: raw.lead_id,
+    }
+}
+
+/// One value, hashed as each platform spells it.
+fn spell<K>(by: impl Fn(&dyn Dialect) -> Option<Normal<K>>) -> Spelled {
+    let digest = |dialect: &dyn Dialect| by(dialect).as_ref().map(Digest::of);
+    Spelled { meta: digest(&Meta), google: digest(&Google) }
+}
+
+/// A value that may be missing, hashed as each platform spells it.
+fn each<T, K>(value: Option<&T>, by: impl Fn(&dyn Dialect, &T) -> Option<Normal<K>>) -> Spelled {
+    value.map(|value| spell(|dialect| by(dialect, value))).unwrap_or_default()
+}
+
+/// The usable ones of several values and of digests that came as such: each once, in their order, at most
+/// [`IDENTIFIERS_MAX`]. A digest that an earlier value already has, in any spelling, says nothing new.
+fn several(values: impl Iterator<Item = Spelled>, digests: impl Iterator<Item = Digest>) -> Vec<Spelled> {
+    let mut kept: Vec<Spelled> = Vec::new();
+    for spelled in values.filter(|spelled| !spelled.is_empty()) {
+        if kept.len() == IDENTIFIERS_MAX {
+            return kept;
+        }
+        if !kept.contains(&spelled) {
+            kept.push(spelled);
+        }
+    }
+    for digest in digests {
+        if kept.len() == IDENTIFIERS_MAX {
+            return kept;
+        }
+        if !kept.iter().any(|known| known.meta == Some(digest) || known.google == Some(digest)) {
+            kept.push(Spelled::given(digest));
+        }
+    }
+    kept
+}
+
+/// Customer ids: all whitespace removed, lower case, hashed.
+///
+/// Meta's SDK sends them as they come and its documentation recommends hashing; its parameter builder does this.
+/// Source: `capi_param_builder_python` 1.3.2, `piiUtil`, read 2026-11-20.
+fn external_ids(raw: &RawUser) -> Vec<Digest> {
+    let mut kept = Vec::new();
+    for id in &raw.external_ids {
+        let spelled: String = id.expose().to_lowercase().chars().filter(|&c| !dialect::is_space(c)).collect();
+        if let Some(digest) = Normal::<ExternalId>::new(spelled).as_ref().map(Digest::of)
+            && kept.len() < IDENTIFIERS_MAX
+            && !kept.contains(&digest)
+        {
+            kept.push(digest);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;

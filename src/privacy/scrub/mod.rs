@@ -1,0 +1,175 @@
+//! Keeps contact data from resting through side doors: page addresses, custom properties, names of items, UTM values.
+//!
+//! Contact data is any e-mail address, whatever the posted person's details are, and what says by its name that it is.
+//! Everything else stays as it is, byte for byte: click ids are opaque and may break when encoded again.
+
+mod names;
+mod posted;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use self::posted::Posted;
+use crate::model::RawUser;
+
+/// What stands where contact data was part of a path.
+const REDACTED: &str = "redacted";
+
+/// `url` without the parameters that hold contact data (in the query, and in a fragment written like one), without user
+/// name and password, and with `redacted` for the path segments that hold an e-mail address, a posted phone number or
+/// both posted names.
+///
+/// Click ids and UTM parameters stay unless they hold an e-mail address (UTM: or a posted phone number).
+#[must_use]
+pub fn page(url: &str, user: &RawUser) -> String {
+    let posted = Posted::of(user);
+    let mut out = String::with_capacity(url.len());
+    let (rest, fragment) = split(url, '#');
+    let (rest, query) = split(rest, '?');
+    let path = push_origin(rest, &posted, &mut out);
+    let origin = out.len();
+    push_path(&rest[path..], &posted, &mut out);
+    push_query(query, &posted, &mut out);
+    push_fragment(fragment, &posted, &mut out);
+    if posted.divided_email_is_in(&out) {
+        out.truncate(origin);
+    }
+    out
+}
+
+/// `properties` without what holds contact data, by its key or by its value, at any depth.
+#[must_use]
+pub fn properties(mut properties: Map<String, Value>, user: &RawUser) -> Map<String, Value> {
+    let posted = Posted::of(user);
+    retain(&mut properties, &posted);
+    properties
+}
+
+/// `text`, a name of an item or a UTM value, unless it holds an e-mail address or a posted phone number.
+#[must_use]
+pub fn text(text: String, user: &RawUser) -> Option<String> {
+    if Posted::of(user).reach_is_in(&text) { None } else { Some(text) }
+}
+
+/// `text` up to `mark`, and from there on.
+fn split(text: &str, mark: char) -> (&str, &str) {
+    text.split_at(text.find(mark).unwrap_or(text.len()))
+}
+
+/// Writes scheme and host without user name and password; returns where the path begins.
+fn push_origin(rest: &str, posted: &Posted<'_>, out: &mut String) -> usize {
+    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let host = match rest.find("//") {
+        Some(0) => 2,
+        Some(slashes) if rest[..slashes].strip_suffix(':').is_some_and(is_scheme) => slashes + 2,
+        _ => return 0,
+    };
+    let path = rest[host..].find(['/', '\\']).map_or(rest.len(), |length| host + length);
+    let start = rest[host..path].rfind('@').map_or(host, |at| host + at + 1);
+    out.push_str(&rest[..host]);
+    let name = &rest[start..path];
+    out.push_str(if posted.email_is_in(name) { REDACTED } else { name });
+    path
+}
+
+fn push_path(path: &str, posted: &Posted<'_>, out: &mut String) {
+    for segment in path.split_inclusive(['/', '\\']) {
+        let name = segment.trim_end_matches(['/', '\\']);
+        if posted.reach_is_in(name) || posted.person_is_in(name) {
+            out.push_str(REDACTED);
+            out.push_str(&segment[name.len()..]);
+        } else {
+            out.push_str(segment);
+        }
+    }
+}
+
+/// Writes a query with its `?`; without the `?` too if nothing is left of it.
+fn push_query(query: &str, posted: &Posted<'_>, out: &mut String) {
+    let Some(parameters) = query.strip_prefix('?') else { return };
+    let start = out.len();
+    out.push('?');
+    push_parameters(parameters, posted, out);
+    if out.len() == start + 1 && !parameters.is_empty() {
+        out.truncate(start);
+    }
+}
+
+/// Writes a fragment with its `#`: as parameters, as a path, or as a path with a query (`#/checkout?step=2`).
+fn push_fragment(fragment: &str, posted: &Posted<'_>, out: &mut String) {
+    let Some(inner) = fragment.strip_prefix('#') else { return };
+    let start = out.len();
+    out.push('#');
+    let (path, query) = split(inner, '?');
+    if query.is_empty() && path.contains('=') {
+        push_parameters(path, posted, out);
+    } else {
+        push_path(path, posted, out);
+        push_query(query, posted, out);
+    }
+    if out.len() == start + 1 && !inner.is_empty() {
+        out.truncate(start);
+    }
+}
+
+fn push_parameters(parameters: &str, posted: &Posted<'_>, out: &mut String) {
+    let mut first = true;
+    for parameter in parameters.split('&') {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if !is_contact(name, value, posted) {
+            if !first {
+                out.push('&');
+            }
+            out.push_str(parameter);
+            first = false;
+        }
+    }
+}
+
+/// Whether a named value is contact data.
+fn is_contact(name: &str, value: &str, posted: &Posted<'_>) -> bool {
+    if names::is_campaign(name) {
+        return if names::is_utm(name) {
+            posted.email_is_in(name) || posted.reach_is_in(value)
+        } else {
+            posted.email_is_in(value)
+        };
+    }
+    let says_so = if name.contains('%') {
+        names::is_contact(&percent_decode_str(name).decode_utf8_lossy())
+    } else {
+        names::is_contact(name)
+    };
+    (says_so && !names::is_flag(value)) || posted.is_in(value) || posted.email_is_in(name)
+}
+
+fn retain(properties: &mut Map<String, Value>, posted: &Posted<'_>) {
+    properties.retain(|name, value| match value {
+        Value::String(text) => !is_contact(name, text, posted),
+        Value::Bool(_) | Value::Null => !posted.email_is_in(name),
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            let contact = !names::is_campaign(name) && names::is_contact(name);
+            !contact && !posted.email_is_in(name) && is_free(value, posted)
+        }
+    });
+}
+
+/// Whether nothing is wrong with a value itself; what is wrong inside it is removed.
+fn is_free(value: &mut Value, posted: &Posted<'_>) -> bool {
+    match value {
+        Value::String(text) => !posted.is_in(text),
+        Value::Number(number) => !number.as_u64().is_some_and(|number| posted.phone_is(number)),
+        Value::Array(values) => {
+            values.retain_mut(|value| is_free(value, posted));
+            true
+        }
+        Value::Object(properties) => {
+            retain(properties, posted);
+            true
+        }
+        Value::Bool(_) | Value::Null => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;
