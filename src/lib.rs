@@ -1,3 +1,4 @@
 //! crate
 pub mod destinations;
 pub mod model;
+pub mod sandbox;
