@@ -1,8 +1,8 @@
 //! Strict stand-ins for Meta, Google's Data Manager API and Google's token endpoint, on one HTTP router.
 //!
-//! They judge independently: nothing here shares code with `destinations` or `privacy`, so a mistake made there is refused
-//! here. They refuse what the platforms refuse (and every field the platforms do not document), answer in the platforms'
-//! shapes, deduplicate as they do, and can be told to fail.
+//! They judge independently: nothing here shares code with `destinations` or `privacy`, so a mistake made there is
+//! refused here. They refuse what the platforms refuse (and every field the platforms do not document), answer in the
+//! platforms' shapes, deduplicate as they do, and can be told to fail.
 //!
 //! | stand-in for | base address to configure | serves |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | Google's token endpoint | `http://host:port/oauth/token` | `POST`, both grants |
 //! | control | `http://host:port/_sandbox` | `received`, `stats`, `faults`, `reset` |
 //!
-//! Nothing survives a restart and everything in memory is bounded by [`Config`]. Not for a public address: the control API
-//! has no password.
+//! Nothing survives a restart and everything in memory is bounded by [`Config`]. Not for a public address: the control
+//! API has no password.
 
 mod control;
 mod data_manager;
@@ -59,12 +59,12 @@ pub struct Config {
     pub receipts_max: usize,
     /// Largest request body in bytes; larger ones get a 413. 16 MiB.
     pub body_bytes_max: usize,
-    /// The only access tokens that the stand-in for Meta takes. Empty, the default: any but the words `expired` (answered
-    /// like an expired token) and `forbidden` (like a missing permission).
+    /// The only access tokens that the stand-in for Meta takes. Empty, the default: any but the words `expired`
+    /// (answered like an expired token) and `forbidden` (like a missing permission).
     pub meta_tokens: Vec<Secret>,
     /// How long an issued access token is good for. 3599 seconds, as Google says.
     pub token_lifetime: Duration,
-    /// For how long the status of a Data Manager request is `PROCESSING`. Zero; at Google it takes half an hour and more.
+    /// For how long the status of a Data Manager request is `PROCESSING`. Zero; at Google it is half an hour and more.
     pub processing: Duration,
 }
 
@@ -140,8 +140,8 @@ impl Sandbox {
             .with_state(Arc::clone(self))
     }
 
-    /// The events that Meta took, oldest first, each as `{"at", "pixel_id", "duplicate", "event": {…}}` with the event as
-    /// it was sent. At most [`Config::recorded_max`].
+    /// The events that Meta took, oldest first, each as `{"at", "pixel_id", "duplicate", "event": {…}}` with the event
+    /// as it was sent. At most [`Config::recorded_max`].
     #[must_use]
     pub fn received_meta(&self) -> Vec<serde_json::Value> {
         control::entries(self, Platform::Meta)

@@ -1,4 +1,4 @@
-//! The stand-in for Google's token endpoint: a refresh token, or a service account's signed assertion, for an access token.
+//! The stand-in for Google's token endpoint: an access token for a refresh token, or for a service account's assertion.
 //! Source: google-auth 2.62.2 `oauth2/{credentials,service_account}.py`, checked 2026-11-20.
 //!
 //! The signature of an assertion is not verified (the sandbox has no account's public key); its shape and claims are.
@@ -68,11 +68,13 @@ impl Tokens {
 struct Refusal {
     status: StatusCode,
     error: &'static str,
+    /// For the ledger.
+    reason: &'static str,
     description: &'static str,
 }
 
 const fn refusal(error: &'static str, description: &'static str) -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, error, description }
+    Refusal { status: StatusCode::BAD_REQUEST, error, reason: error, description }
 }
 
 /// `POST /oauth/token`.
@@ -82,13 +84,15 @@ pub(super) async fn token(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMa
     let answer = match fault.mode {
         FaultMode::Outage => Err(Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
+            reason: fault.mode.as_str(),
             ..refusal("temporarily_unavailable", "The service is unavailable.")
         }),
         FaultMode::Throttle => Err(Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
+            reason: fault.mode.as_str(),
             ..refusal("temporarily_unavailable", "Too many requests.")
         }),
-        FaultMode::ExpiredToken => Err(revoked()),
+        FaultMode::ExpiredToken => Err(Refusal { reason: fault.mode.as_str(), ..revoked() }),
         FaultMode::None | FaultMode::Slow | FaultMode::Partial | FaultMode::Reset => check(&headers, &body, now),
     };
     let response = match answer {
@@ -103,9 +107,7 @@ pub(super) async fn token(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMa
             json(StatusCode::OK, &body)
         }
         Err(refusal) => {
-            let by_fault = fault.mode != FaultMode::None && refusal.status != StatusCode::BAD_REQUEST;
-            let reason = if by_fault { fault.mode.as_str() } else { refusal.error };
-            sandbox.ledger(Platform::Oauth).refuse(now, reason, "");
+            sandbox.ledger(Platform::Oauth).refuse(now, refusal.reason, "");
             json(refusal.status, &json!({"error": refusal.error, "error_description": refusal.description}))
         }
     };

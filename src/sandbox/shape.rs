@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(wrong("{}"), ("inner".into(), MalformedKind::MissingField("inner".into())));
         assert_eq!(wrong(r#"{"inner":[]"#).1, MalformedKind::Syntax);
         assert_eq!(wrong(r#"{"inner":[]}x"#).1, MalformedKind::Syntax);
-        let text = read::<Outer<'_>>(r#"{"inner":[{"name":"a\"b"}]}"#).ok().expect("is right");
+        let text = read::<Outer<'_>>(r#"{"inner":[{"name":"a\"b"}]}"#).expect("is right");
         assert_eq!(text.inner[0].name.as_deref(), Some("a\"b"));
     }
 }

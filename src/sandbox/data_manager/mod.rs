@@ -1,5 +1,5 @@
-//! The stand-in for `events:ingest` and `requestStatus:retrieve` of the Data Manager API: all or nothing at request time,
-//! and failures of single events only as counts in the status.
+//! The stand-in for `events:ingest` and `requestStatus:retrieve` of the Data Manager API: all or nothing at request
+//! time, and failures of single events only as counts in the status.
 //! Source: google-ads-datamanager 0.9.4 and developers.google.com/data-manager/api, checked 2026-11-20.
 
 mod rules;
@@ -144,8 +144,8 @@ fn admit(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap) -> Result<(), Ref
         return Ok(());
     }
     let reason = if token.is_some() { "ACCESS_TOKEN_EXPIRED" } else { "CREDENTIALS_MISSING" };
-    let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other \
-                   valid authentication credential.";
+    let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or \
+                   other valid authentication credential.";
     Err(Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", reason, message))
 }
 

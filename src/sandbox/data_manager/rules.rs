@@ -1,5 +1,5 @@
 //! What Data Manager refuses, by its own reasons.
-//! Source: google-ads-datamanager 0.9.4 `types/error.py` and developers.google.com/data-manager/api, checked 2026-11-20.
+//! Source: google-ads-datamanager 0.9.4 `types/error.py`, developers.google.com/data-manager/api, checked 2026-11-20.
 
 use std::time::Duration;
 
@@ -59,17 +59,27 @@ pub(super) fn violation_of(malformed: &Malformed) -> Violation {
         MalformedKind::UnknownValue => ("INVALID_ENUM_VALUE", "not one of the documented values"),
         MalformedKind::WrongType => ("INVALID_FORMAT", "wrong type, out of range, or given twice"),
     };
-    let field = malformed.field();
     // Our own names come in camelCase and are answered in snake case; an unknown name is answered as it came.
-    let mut snake = String::with_capacity(field.len() + 4);
-    for c in field.chars() {
+    let path = snake_case(&malformed.path);
+    let name = match &malformed.kind {
+        MalformedKind::UnknownField(name) => name.clone(),
+        MalformedKind::MissingField(name) => snake_case(name),
+        _ => String::new(),
+    };
+    let dot = if path.is_empty() || name.is_empty() { "" } else { "." };
+    let field = format!("{path}{dot}{name}");
+    Violation { field, reason, description }
+}
+
+fn snake_case(camel: &str) -> String {
+    let mut snake = String::with_capacity(camel.len() + 4);
+    for c in camel.chars() {
         if c.is_ascii_uppercase() {
             snake.push('_');
         }
         snake.push(c.to_ascii_lowercase());
     }
-    let field = if matches!(malformed.kind, MalformedKind::UnknownField(_)) { field } else { snake };
-    Violation { field, reason, description }
+    snake
 }
 
 impl Destination<'_> {

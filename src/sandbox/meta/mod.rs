@@ -1,9 +1,10 @@
-//! The stand-in for `POST /v{N.N}/{pixel_id}/events` of the Conversions API: one invalid event refuses the whole request,
-//! and the answer does not say which. The ledger's latest refusals do.
+//! The stand-in for `POST /v{N.N}/{pixel_id}/events` of the Conversions API: one invalid event refuses the whole
+//! request, and the answer does not say which. The ledger's latest refusals do.
 //! Source: developers.facebook.com/documentation/ads-commerce/conversions-api/using-the-api (copy of 2026-09-12) and
 //! facebook-business 26.0.3, checked 2026-11-20.
 
-mod event;
+mod rules;
+mod wire;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -22,7 +23,7 @@ use super::{
     shape::{self, Malformed, MalformedKind, Text},
 };
 use crate::model::Time;
-use event::Event;
+use wire::Event;
 
 /// The most events in one request.
 /// Source: conversions-api/using-the-api, read 2026-09-12.
@@ -218,7 +219,7 @@ impl Request {
         let text = raw.get();
         let decoded = text.starts_with('"').then(|| serde_json::from_str::<String>(text).unwrap_or_default());
         let event: Event<'_> =
-            shape::read(decoded.as_deref().unwrap_or(text)).map_err(|wrong| event::flaw_of(&wrong))?;
+            shape::read(decoded.as_deref().unwrap_or(text)).map_err(|wrong| rules::flaw_of(&wrong))?;
         event.check(now)?;
         let id = event.event_id.as_deref();
         let key = id.map(|id| key((&*self.pixel_id, &*event.event_name, id)));

@@ -1,15 +1,16 @@
-//! One event as Meta documents it, and its rules.
-//! Source: conversions-api/parameters/server-event, …/customer-information-parameters, …/custom-data, …/best-practices
-//! (copies of 2026-09-12), and facebook-business 26.0.3 `adobjects/serverside/`, checked 2026-11-20.
+//! What Meta refuses, with the subcodes that are known.
+//! Source: conversions-api/parameters/server-event, …/best-practices (copies of 2026-09-12), and for the subcodes
+//! rudderlabs/rudder-transformer `v0/util/facebookUtils/networkHandler.js` @c98d160c, checked 2026-11-20.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use serde::{Deserialize, de::IgnoredAny};
-
-use super::Flaw;
+use super::{
+    Flaw,
+    wire::{ActionSource, Event, UserData},
+};
 use crate::{
     model::{Currency, Time},
-    sandbox::shape::{self, Digits, EMPTY_SHA256, Malformed, MalformedKind, Text, Texts},
+    sandbox::shape::{self, EMPTY_SHA256, Malformed, MalformedKind, Texts},
 };
 
 /// How old an event may be.
@@ -32,186 +33,6 @@ const TOO_WEAK: [&[&str]; 4] = [
 /// What the parameter-builder libraries append: the first two characters of the long form, and all of the short forms.
 /// Source: Python capi_param_builder 1.3.2 and Node capi-param-builder-nodejs 1.3.2, checked 2026-11-20.
 const APPENDICES: [&str; 6] = ["AQ", "Ag", "Aw", "BA", "BQ", "Bg"];
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "some are read for their types only")]
-pub(super) struct Event<'a> {
-    #[serde(borrow)]
-    pub(super) event_name: Text<'a>,
-    event_time: i64,
-    user_data: UserData<'a>,
-    action_source: ActionSource,
-    event_source_url: Option<Text<'a>>,
-    pub(super) event_id: Option<Text<'a>>,
-    opt_out: Option<bool>,
-    data_processing_options: Option<Vec<Text<'a>>>,
-    data_processing_options_country: Option<u32>,
-    data_processing_options_state: Option<u32>,
-    referrer_url: Option<Text<'a>>,
-    custom_data: Option<CustomData<'a>>,
-    app_data: Option<AppData<'a>>,
-    original_event_data: Option<OriginalEvent<'a>>,
-    attribution_data: Option<BTreeMap<String, IgnoredAny>>,
-    messaging_channel: Option<MessagingChannel>,
-    customer_segmentation: Option<CustomerSegmentation>,
-    store_data: Option<StoreData<'a>>,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum ActionSource {
-    Email,
-    Website,
-    App,
-    PhoneCall,
-    Chat,
-    PhysicalStore,
-    SystemGenerated,
-    BusinessMessaging,
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum MessagingChannel {
-    Whatsapp,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum CustomerSegmentation {
-    NewCustomerToBusiness,
-    NewCustomerToBusinessLine,
-    NewCustomerToProductArea,
-    NewCustomerToMedium,
-    ExistingCustomerToBusiness,
-    ExistingCustomerToBusinessLine,
-    ExistingCustomerToProductArea,
-    ExistingCustomerToMedium,
-    CustomerInLoyaltyProgram,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UserData<'a> {
-    #[serde(borrow)]
-    em: Option<Texts<'a>>,
-    ph: Option<Texts<'a>>,
-    r#fn: Option<Texts<'a>>,
-    ln: Option<Texts<'a>>,
-    db: Option<Texts<'a>>,
-    ge: Option<Texts<'a>>,
-    ct: Option<Texts<'a>>,
-    st: Option<Texts<'a>>,
-    zp: Option<Texts<'a>>,
-    country: Option<Texts<'a>>,
-    f5first: Option<Texts<'a>>,
-    f5last: Option<Texts<'a>>,
-    fi: Option<Texts<'a>>,
-    dobd: Option<Texts<'a>>,
-    dobm: Option<Texts<'a>>,
-    doby: Option<Texts<'a>>,
-    external_id: Option<Texts<'a>>,
-    client_ip_address: Option<Text<'a>>,
-    client_user_agent: Option<Text<'a>>,
-    fbc: Option<Text<'a>>,
-    fbp: Option<Text<'a>>,
-    subscription_id: Option<Text<'a>>,
-    fb_login_id: Option<Digits>,
-    lead_id: Option<Digits>,
-    anon_id: Option<Text<'a>>,
-    madid: Option<Text<'a>>,
-    page_id: Option<Text<'a>>,
-    page_scoped_user_id: Option<Text<'a>>,
-    ctwa_clid: Option<Text<'a>>,
-    ig_account_id: Option<Text<'a>>,
-    ig_sid: Option<Text<'a>>,
-    partner_id: Option<Text<'a>>,
-    partner_name: Option<Text<'a>>,
-}
-
-/// Any other key is a custom property.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "most are read for their types only")]
-struct CustomData<'a> {
-    value: Option<f64>,
-    #[serde(borrow)]
-    currency: Option<Text<'a>>,
-    content_ids: Option<Vec<Text<'a>>>,
-    contents: Option<Vec<Content<'a>>>,
-    content_type: Option<ContentType>,
-    content_name: Option<Text<'a>>,
-    content_category: Option<Text<'a>>,
-    order_id: Option<Text<'a>>,
-    num_items: Option<u64>,
-    search_string: Option<Text<'a>>,
-    predicted_ltv: Option<f64>,
-    net_revenue: Option<f64>,
-    item_number: Option<Text<'a>>,
-    delivery_category: Option<DeliveryCategory>,
-    lead_event_source: Option<Text<'a>>,
-    event_source: Option<Text<'a>>,
-    customer_segmentation: Option<CustomerSegmentation>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for their types only")]
-struct Content<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
-    quantity: Option<u64>,
-    item_price: Option<f64>,
-    title: Option<Text<'a>>,
-    description: Option<Text<'a>>,
-    brand: Option<Text<'a>>,
-    category: Option<Text<'a>>,
-    delivery_category: Option<DeliveryCategory>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ContentType {
-    Product,
-    ProductGroup,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum DeliveryCategory {
-    InStore,
-    Curbside,
-    HomeDelivery,
-}
-
-/// Its other keys are not checked: the relay sends none.
-#[derive(Deserialize)]
-struct AppData<'a> {
-    #[serde(borrow)]
-    extinfo: Vec<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for their types only")]
-struct OriginalEvent<'a> {
-    #[serde(borrow)]
-    event_name: Option<Text<'a>>,
-    event_time: Option<i64>,
-    order_id: Option<Text<'a>>,
-    event_id: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for their types only")]
-struct StoreData<'a> {
-    #[serde(borrow)]
-    store_page_id: Option<Text<'a>>,
-    brand_page_id: Option<Text<'a>>,
-    store_code: Option<Text<'a>>,
-}
 
 const fn flaw(reason: &'static str, field: &'static str, message: &'static str) -> Flaw {
     Flaw { subcode: None, reason, field: Cow::Borrowed(field), message: Cow::Borrowed(message) }
