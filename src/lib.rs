@@ -5,4 +5,5 @@ pub mod delivery;
 pub mod destinations;
 pub mod model;
 pub mod privacy;
+pub mod sandbox;
 pub mod store;
