@@ -17,7 +17,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub(super) enum NoAnswer {
     /// The network or the platform failed; the request may or may not have arrived.
     Failed(Failure, Option<Duration>),
     /// There is no access token, and there will be none until the operator does something.
@@ -25,7 +25,7 @@ pub enum NoAnswer {
 }
 
 /// Sends the requests of one destination: each has its own connections, so that a slow one holds up no other.
-pub struct Https {
+pub(super) struct Https {
     client: reqwest::Client,
     tokens: Option<TokenSource>,
 }
@@ -35,7 +35,7 @@ impl Https {
     ///
     /// # Errors
     /// If the TLS library cannot be set up.
-    pub fn new(profile: &Profile, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(profile: &Profile, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(profile.timeout)
             .connect_timeout(profile.timeout.min(Duration::from_secs(10)))
@@ -54,7 +54,7 @@ impl Https {
     ///
     /// # Errors
     /// [`NoAnswer`].
-    pub async fn send(&self, profile: &Profile, request: &HttpRequest, now: Time) -> Result<Response, NoAnswer> {
+    pub(super) async fn send(&self, profile: &Profile, request: &HttpRequest, now: Time) -> Result<Response, NoAnswer> {
         let Some(tokens) = &self.tokens else { return self.once(profile, request, None, now).await };
         let token = tokens.token().await.map_err(no_token)?;
         match self.once(profile, request, Some(token.expose()), now).await {

@@ -25,7 +25,7 @@ use tokio::{sync::watch, task::JoinSet};
 pub use retry::Schedule;
 
 use crate::{
-    destinations::Destination,
+    destinations::{Destination, OnUnknownConsent},
     model::{Clock, DestinationId, DestinationName, Failure, Time},
     store::EventStore,
 };
@@ -54,6 +54,8 @@ pub struct Place {
     pub id: DestinationId,
     /// What turns events into requests.
     pub destination: Arc<dyn Destination>,
+    /// What to do when nobody told what the visitor allowed.
+    pub on_unknown_consent: OnUnknownConsent,
 }
 
 /// Whether a destination takes events.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     destinations::{Request, Response, Unsendable, Verdict},
-    model::{Attempt, Failure, FileMark, Outcome, SealedEvent, Time},
+    model::{Attempt, Failure, FileMark, Outcome, SealedEvent, SkipReason, Time},
     store::{LeaseKey, Leased, Settlement, Step},
 };
 
@@ -198,6 +198,11 @@ impl Worker {
         for Leased { key, event, attempts, deadline } in leased {
             if deadline <= now {
                 over.push((key, Step::Ended(Outcome::Expired)));
+                continue;
+            }
+            // A second report or a late visit may have brought the visitor's no since the event was accepted.
+            if !self.place.on_unknown_consent.allows(event.consent) {
+                over.push((key, Step::Ended(Outcome::Skipped(SkipReason::Consent))));
                 continue;
             }
             match self.place.destination.admit(&event) {

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 
-use crate::model::{DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason};
+pub use crate::model::Problem;
+use crate::model::{
+    Choice, Consent, DestinationName, EventName, Failure, SealedEvent, Secret, SkipReason, Time, WaitReason,
+};
 
 /// Every destination this build speaks to.
 pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR, files::DESCRIPTOR, meta::DESCRIPTOR];
@@ -36,19 +39,26 @@ pub struct Common {
     pub hold_after_click: Option<Duration>,
 }
 
-/// Something wrong in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, relative to the destination's table: `access_token`, `credentials.client_id`.
-    pub key: String,
-    /// What is wrong and what would be right.
-    pub message: String,
+/// What to do with an event when nobody told what its visitor allowed: `on_unknown_consent`. A visitor who said no is
+/// never sent anywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknownConsent {
+    /// Send it, without a statement about consent.
+    #[default]
+    Send,
+    /// Do not send it.
+    Skip,
 }
 
-impl Problem {
-    /// A problem of `key`.
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
+impl OnUnknownConsent {
+    /// Whether an event with this consent may be sent.
+    #[must_use]
+    pub fn allows(self, consent: Consent) -> bool {
+        match consent.ad_user_data {
+            Choice::Granted => true,
+            Choice::Denied => false,
+            Choice::Unknown => self == Self::Send,
+        }
     }
 }
 

@@ -352,6 +352,12 @@ pub(crate) fn contains_email(text: &str) -> bool {
     })
 }
 
+/// Whether `text`, a name given from outside, had better not be repeated: an e-mail address or a long number.
+#[must_use]
+pub(crate) fn looks_like_contact_data(text: &str) -> bool {
+    text.contains('@') || text.bytes().filter(u8::is_ascii_digit).count() >= 7
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

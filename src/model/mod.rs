@@ -9,6 +9,7 @@ mod id;
 mod identity;
 mod money;
 mod sensitive;
+mod settings;
 mod time;
 mod visit;
 
@@ -22,9 +23,10 @@ pub use event::{
     ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
 };
 pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
-pub(crate) use identity::contains_email;
 pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};
+pub(crate) use identity::{contains_email, looks_like_contact_data};
 pub use money::{Currency, InvalidMoney, Money, parse_decimal};
 pub use sensitive::{Secret, Sensitive};
+pub use settings::{Problem, Settings};
 pub use time::{Clock, InvalidTime, MockClock, SystemClock, Time};
 pub use visit::{Observation, Utm, Visit, Visitor};

@@ -238,8 +238,8 @@ pub trait EventStore: Send + Sync {
     /// The balance at this moment.
     fn balance(&self) -> Balance;
 
-    /// When the event was received that has been queued longest for this destination.
-    async fn oldest(&self, destination: DestinationId) -> Option<Time>;
+    /// When the event was received that has been queued longest for this destination. Reads one record.
+    fn oldest(&self, destination: DestinationId) -> Option<Time>;
 
     /// Deletes what is past its retention. Never what is still queued, and never the counts.
     async fn retain(&self, now: Time) -> Result<(), StoreError>;

@@ -320,10 +320,9 @@ impl EventStore for Journal {
         Balance { accepted: book.accepted, destinations: numbered.map(|(id, queue)| (id, queue.counts())).collect() }
     }
 
-    async fn oldest(&self, destination: DestinationId) -> Option<Time> {
+    fn oldest(&self, destination: DestinationId) -> Option<Time> {
         let place = self.shared.book().queue(destination).oldest()?;
-        let content = self.blocking(move |shared| shared.content(place)).await.ok()?;
-        Some(content.event.received_at)
+        Some(self.shared.content(place).ok()?.event.received_at)
     }
 
     async fn retain(&self, now: Time) -> Result<(), StoreError> {

@@ -1,0 +1,66 @@
+//! The configuration: compiled-in defaults, then the file, then the environment; checked whole before anything starts.
+
+mod load;
+mod read;
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+
+pub use load::{ConfigError, load};
+
+use crate::{
+    capture, delivery,
+    destinations::{Destination, OnUnknownConsent},
+    intake,
+    model::{DestinationName, EventName, Secret, SourceName},
+    pipeline, store,
+    telemetry::LogFormat,
+};
+
+/// What is compiled in: every setting without a file.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// All settings, each checked.
+pub struct Config {
+    /// The public listener.
+    pub public: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// What the admin listener asks for.
+    pub admin_token: Option<Secret>,
+    /// Where data is, how long it is kept.
+    pub store: store::Config,
+    /// Who may post events.
+    pub intake: intake::Config,
+    /// Visits.
+    pub capture: capture::Config,
+    /// Joining.
+    pub pipeline: pipeline::Config,
+    /// Sending.
+    pub delivery: delivery::Config,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// What is logged, as `RUST_LOG` has it.
+    pub log_level: String,
+    /// Where events go.
+    pub destinations: Vec<DestinationConfig>,
+}
+
+/// A configured destination.
+#[derive(Clone)]
+pub struct DestinationConfig {
+    /// Its name.
+    pub name: DestinationName,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its rules, built.
+    pub destination: Arc<dyn Destination>,
+    /// The events it maps.
+    pub events: BTreeSet<EventName>,
+    /// The sources it takes from; `None` for all.
+    pub sources: Option<BTreeSet<SourceName>>,
+    /// What to do when nobody told what the visitor allowed.
+    pub on_unknown_consent: OnUnknownConsent,
+}
+
+#[cfg(test)]
+mod tests;

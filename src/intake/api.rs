@@ -1,0 +1,151 @@
+//! `POST /v1/events`: one event, or a batch with an answer for each.
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use serde::Serialize;
+
+use super::{Intake, read::Reader, wire::Post};
+use crate::{
+    model::{EventId, RawEvent, SourceName, Time},
+    store::Accepted,
+    web::{Problem, read_body, read_json, require_json},
+};
+
+pub(super) fn router(intake: Intake) -> Router {
+    Router::new().route("/v1/events", post(accept)).with_state(intake)
+}
+
+/// Reads one event as `POST /v1/events` does: for `conversion-relay preview`.
+///
+/// # Errors
+/// The problem the API would answer.
+pub fn read_event(body: &[u8], source: &SourceName, now: Time) -> Result<RawEvent, Problem> {
+    let post: Post<'_> = read_json(body, "")?;
+    Reader { base: "", source, now }.event(post)
+}
+
+#[derive(Serialize)]
+struct Answers {
+    results: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<EventId>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+impl Answer {
+    fn refused(event_id: Option<EventId>, problem: Problem) -> Self {
+        Self { event_id, status: "rejected", problem: Some(problem) }
+    }
+}
+
+async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let source = intake.keys.owner(&headers)?;
+    require_json(&headers)?;
+    let body = read_body(body, intake.body_bytes_max).await?;
+    let post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
+    let now = intake.clock.now();
+    if post.events.is_none() {
+        return single(&intake, &source, post, now).await;
+    }
+    batch(&intake, &source, &body, now).await
+}
+
+fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
+    let Problem { kind, pointer, .. } = problem;
+    tracing::info!(%source, problem = kind, pointer, "refused an event");
+    intake.pipeline.metrics.answered(source, "rejected");
+}
+
+async fn single(intake: &Intake, source: &SourceName, post: Post<'_>, now: Time) -> Result<Response, Problem> {
+    let event = Reader { base: "", source, now }.event(post).inspect_err(|problem| refused(intake, source, problem))?;
+    let event_id = event.event_id.clone();
+    let accepted = intake.pipeline.accept(vec![event]).await?;
+    let accepted = accepted.into_iter().next().ok_or_else(Problem::internal)?;
+    let answer = answer(event_id, accepted, "");
+    match answer.problem {
+        Some(problem) => Err(problem),
+        None => Ok(json(StatusCode::ACCEPTED, &Answers { results: vec![answer] })),
+    }
+}
+
+async fn batch(intake: &Intake, source: &SourceName, body: &Bytes, now: Time) -> Result<Response, Problem> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a serde_json::value::RawValue>,
+    }
+    // Read once more as a batch alone: fields of a single event beside `events` are mistakes.
+    let Batch { events } = read_json(body, "").inspect_err(|problem| refused(intake, source, problem))?;
+    if events.is_empty() || events.len() > intake.batch_max {
+        let problem = Problem::invalid("/events", format!("events: must be 1 to {} events", intake.batch_max));
+        refused(intake, source, &problem);
+        return Err(problem);
+    }
+    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(events.len());
+    let mut sound = Vec::with_capacity(events.len());
+    for (i, raw) in events.iter().enumerate() {
+        let base = format!("/events/{i}");
+        let read = read_json::<Post<'_>>(raw.get().as_bytes(), &base).and_then(|post| match post.events {
+            None => Reader { base: &base, source, now }.event(post),
+            Some(_) => Err(Problem::invalid(format!("{base}/events"), "events: a batch cannot hold another")),
+        });
+        match read {
+            Ok(event) => {
+                sound.push(event);
+                answers.push(None);
+            }
+            Err(problem) => {
+                refused(intake, source, &problem);
+                answers.push(Some(Answer::refused(None, problem)));
+            }
+        }
+    }
+    let ids: Vec<EventId> = sound.iter().map(|event| event.event_id.clone()).collect();
+    let accepted = if sound.is_empty() { Vec::new() } else { intake.pipeline.accept(sound).await? };
+    let mut accepted = ids.into_iter().zip(accepted);
+    let results: Vec<Answer> = answers
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, refused)| {
+            refused.or_else(|| accepted.next().map(|(id, done)| answer(id, done, &format!("/events/{i}"))))
+        })
+        .collect();
+    let wrong = results.iter().filter(|answer| answer.problem.is_some()).count();
+    let status = match wrong {
+        0 => StatusCode::ACCEPTED,
+        n if n == results.len() => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::MULTI_STATUS,
+    };
+    Ok(json(status, &Answers { results }))
+}
+
+fn answer(event_id: EventId, accepted: Accepted, base: &str) -> Answer {
+    match accepted {
+        Accepted::New => Answer { event_id: Some(event_id), status: "accepted", problem: None },
+        // The id it is known by: where the timeline is found.
+        Accepted::Duplicate(known) => Answer { event_id: Some(known), status: "duplicate", problem: None },
+        Accepted::Conflict(name) => {
+            Answer::refused(Some(event_id), Problem::id_conflict(format!("{base}/event_id"), name.as_str()))
+        }
+    }
+}
+
+fn json(status: StatusCode, answers: &Answers) -> Response {
+    match serde_json::to_vec(answers) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => Problem::internal().into_response(),
+    }
+}

@@ -1,0 +1,312 @@
+//! The upper half of the diagram: what happens to an event between its parsing and its acknowledgement. No network.
+//!
+//! ```text
+//! RawEvent ─▶ hash ─▶ find the visitor ─▶ attribute ─▶ route and consent ─▶ NewEvent ─▶ store
+//! ```
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use crate::{
+    attribution, context, delivery,
+    destinations::{Destination, OnUnknownConsent},
+    model::{
+        ActionSource, Clock, Context, DestinationId, DestinationName, EventName, IdentityKey, IdentityKind, Item,
+        JoinedBy, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent, SealedEvent, Sensitive,
+        SkipReason, SourceName, Utm, Visitor, WaitReason,
+    },
+    privacy::{self, Country, scrub},
+    store::{Accepted, StoreError, Stores},
+};
+
+/// Settings of the pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Region of phone numbers written without a country code; `[intake] default_country`.
+    pub default_country: Option<Country>,
+    /// How long an event waits for the visit of the visitor it names; `[join] wait_for_visit`.
+    pub wait_for_visit: Duration,
+}
+
+/// Where events may go, and which.
+pub struct Route {
+    /// The destination's name.
+    pub name: DestinationName,
+    /// The store's number for it.
+    pub id: DestinationId,
+    /// Its rules.
+    pub destination: Arc<dyn Destination>,
+    /// The events it maps.
+    pub events: BTreeSet<EventName>,
+    /// The sources it takes from; `None` for all.
+    pub sources: Option<HashSet<SourceName>>,
+    /// What to do when nobody told what the visitor allowed.
+    pub on_unknown_consent: OnUnknownConsent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IntakeLabels {
+    source: String,
+    status: &'static str,
+}
+
+/// What the pipeline counts.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    events: Family<IntakeLabels, Counter>,
+    visits: Counter,
+    completed: Counter,
+}
+
+impl Metrics {
+    /// Adds them to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("events", "Events by source and what became of them at intake", self.events.clone());
+        registry.register("visits", "Visits stored", self.visits.clone());
+        registry.register("late_joins", "Events completed by a visit that came after them", self.completed.clone());
+    }
+
+    /// Counts an event that was answered with `status`.
+    pub fn answered(&self, source: &SourceName, status: &'static str) {
+        self.events.get_or_create(&IntakeLabels { source: source.to_string(), status }).inc();
+    }
+}
+
+/// Joins, seals, routes and stores events.
+pub struct Pipeline {
+    stores: Stores,
+    routes: Vec<Route>,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    /// What it counts.
+    pub metrics: Metrics,
+    outcomes: delivery::Metrics,
+}
+
+impl Pipeline {
+    /// A pipeline into these stores and routes. Deliveries that end before they begin are counted in `outcomes`.
+    #[must_use]
+    pub fn new(
+        stores: Stores,
+        routes: Vec<Route>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        outcomes: delivery::Metrics,
+    ) -> Self {
+        Self { stores, routes, config, clock, metrics: Metrics::default(), outcomes }
+    }
+
+    /// Where events may go.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Brings events to where they are durable. One answer for each, in their order.
+    ///
+    /// # Errors
+    /// Of the store; then none of these events was acknowledged, and all may be sent again.
+    pub async fn accept(&self, events: Vec<RawEvent>) -> Result<Vec<Accepted>, StoreError> {
+        let sources: Vec<SourceName> = events.iter().map(|event| event.source.clone()).collect();
+        let new = events.into_iter().map(|event| self.seal(event)).collect::<Result<Vec<_>, _>>()?;
+        let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
+        let accepted = self.stores.events.accept(new).await?;
+        for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
+            let status = match answer {
+                Accepted::New => "accepted",
+                Accepted::Duplicate(_) => "duplicate",
+                Accepted::Conflict(_) => "rejected",
+            };
+            self.metrics.answered(source, status);
+            if *answer == Accepted::New {
+                self.count(&deliveries);
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Stores what was seen of a visitor, and completes the events that wait for it.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn visit(&self, seen: Observation) -> Result<(), StoreError> {
+        let visitor = seen.visitor_id.clone();
+        context::remember(&self.stores, seen).await?;
+        self.metrics.visits.inc();
+        self.complete(&visitor).await
+    }
+
+    /// Completes events whose visit was stored just before the process died.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn complete_all(&self) -> Result<(), StoreError> {
+        for visitor in self.stores.events.awaited() {
+            self.complete(&visitor).await?;
+        }
+        Ok(())
+    }
+
+    async fn complete(&self, id: &crate::model::VisitorId) -> Result<(), StoreError> {
+        let waiting = self.stores.events.waiting_for(id).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let Some(visitor) = self.stores.visits.find(id)? else { return Ok(()) };
+        for waiting in waiting {
+            let mut event = waiting.sealed;
+            join(&mut event, &visitor, JoinedBy::VisitorId);
+            let deliveries = self.route(&event, false);
+            self.metrics.completed.inc();
+            self.stores.events.complete(waiting.event, NewEvent { event, deliveries, waits_for: None }).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the visitor, attributes, hashes and routes: everything but storing.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn seal(&self, raw: RawEvent) -> Result<NewEvent, StoreError> {
+        let checkout_tokens = raw.context.checkout_tokens.clone();
+        let (mut event, utm) = sealed(raw, self.config.default_country);
+        let found = context::find(&self.stores, event.visitor_id.as_ref(), &lookup_keys(&event, &checkout_tokens))?;
+        let known = matches!(&found, Some(found) if found.joined_by == JoinedBy::VisitorId);
+        let waits_for = event.visitor_id.clone().filter(|_| !known && !self.config.wait_for_visit.is_zero());
+        event.attribution = attribution::attribute(None, &utm, event.time);
+        if let Some(found) = found {
+            join(&mut event, &found.visitor, found.joined_by);
+        }
+        let deliveries = self.route(&event, waits_for.is_some());
+        Ok(NewEvent { event, deliveries, waits_for })
+    }
+
+    /// How the delivery to each destination starts.
+    fn route(&self, event: &SealedEvent, wait_for_visit: bool) -> Vec<NewDelivery> {
+        let state = |route: &Route| {
+            let skip = |reason| NewState::Skipped(reason);
+            if !route.events.contains(&event.name) {
+                return skip(SkipReason::Unmapped);
+            }
+            if route.sources.as_ref().is_some_and(|sources| !sources.contains(&event.source)) {
+                return skip(SkipReason::Source);
+            }
+            // A visit that is still to come may bring the consent; the worker asks once more before it sends.
+            if !wait_for_visit && !route.on_unknown_consent.allows(event.consent) {
+                return skip(SkipReason::Consent);
+            }
+            let now = self.clock.now();
+            let deadline = route.destination.deadline(event);
+            if deadline <= now {
+                return NewState::Expired;
+            }
+            let hold = route.destination.hold(event).filter(|(until, _)| *until > now);
+            let visit = wait_for_visit.then(|| (now.plus(self.config.wait_for_visit), WaitReason::Visit));
+            match [hold, visit].into_iter().flatten().max_by_key(|(until, _)| *until) {
+                Some((due, reason)) => NewState::Queued { due, deadline, wait: Some(reason) },
+                None => NewState::Queued { due: now, deadline, wait: None },
+            }
+        };
+        self.routes.iter().map(|route| NewDelivery { destination: route.id, state: state(route) }).collect()
+    }
+
+    fn count(&self, deliveries: &[NewDelivery]) {
+        for (delivery, route) in deliveries.iter().zip(&self.routes) {
+            match delivery.state {
+                NewState::Queued { .. } => {}
+                NewState::Skipped(reason) => self.outcomes.ended(&route.name, "skipped", reason.as_str(), 1),
+                NewState::Expired => self.outcomes.ended(&route.name, "expired", "", 1),
+            }
+        }
+    }
+}
+
+/// Everything about the event that needs no visitor, hashed. UTM values of the event itself are kept apart: they count as
+/// the last touch.
+fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm) {
+    let user = &raw.user;
+    let page = |page: Option<Sensitive<String>>| page.map(|page| Sensitive::new(scrub::page(page.expose(), user)));
+    let text = |text: Option<String>| text.and_then(|text| scrub::text(text, user));
+    let items = raw.items.into_iter().map(|item| Item { id: text(item.id), name: text(item.name), ..item }).collect();
+    let utm = raw.context.utm;
+    let utm = Utm {
+        source: text(utm.source),
+        medium: text(utm.medium),
+        campaign: text(utm.campaign),
+        content: text(utm.content),
+        term: text(utm.term),
+    };
+    let context = Context {
+        ip: raw.context.ip,
+        user_agent: raw.context.user_agent,
+        url: page(raw.context.url),
+        referrer: page(raw.context.referrer),
+        clicks: raw.context.clicks,
+        cookies: raw.context.cookies,
+    };
+    let properties = Properties::new(&scrub::properties(raw.properties, user)).unwrap_or_default();
+    let event = SealedEvent {
+        source: raw.source,
+        name: raw.name,
+        event_id: raw.event_id,
+        time: raw.time,
+        received_at: raw.received_at,
+        visitor_id: raw.visitor_id,
+        joined_by: None,
+        transaction_id: raw.transaction_id,
+        money: raw.money,
+        action_source: raw.action_source.unwrap_or(ActionSource::Website),
+        items,
+        user: privacy::seal_user(user, default_country),
+        context,
+        attribution: Default::default(),
+        consent: raw.consent,
+        properties,
+    };
+    (event, utm)
+}
+
+/// What the visitor may be found by, in the order it is tried.
+fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityKey> {
+    let cookies = &event.context.cookies;
+    let token = |kind, value: &Option<String>| value.as_ref().map(|value| IdentityKey::of_token(kind, value));
+    event
+        .user
+        .identity_keys()
+        .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
+        .chain(token(IdentityKind::GaClientId, &cookies.ga_client_id))
+        .chain(token(IdentityKind::Fbp, &cookies.fbp))
+        .collect()
+}
+
+/// Fills an event from its visitor: what the event itself says wins.
+fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy) {
+    let context = &mut event.context;
+    // Ids without a time came on the event itself; those with one were found with an earlier visitor of it.
+    let (on_event, mut stored): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut context.clicks).into_iter().partition(|click| click.first_seen.is_none());
+    stored.retain(|click| !visitor.clicks.iter().any(|known| known.kind == click.kind && known.value == click.value));
+    stored.extend(visitor.clicks.iter().cloned());
+    context.clicks = attribution::choose_clicks(&on_event, &stored, event.time);
+    context.cookies.fill_from(&visitor.cookies);
+    let landing = visitor.last_visit();
+    context.ip = context.ip.take().or_else(|| visitor.ip.clone());
+    context.user_agent = context.user_agent.take().or_else(|| visitor.user_agent.clone());
+    context.url = context.url.take().or_else(|| landing.url.clone());
+    context.referrer = context.referrer.take().or_else(|| landing.referrer.clone());
+    event.consent = event.consent.or(visitor.consent);
+    let given = event.attribution.last.take();
+    event.attribution = attribution::attribute(Some(visitor), &Utm::default(), event.time);
+    event.attribution.last = given.or(event.attribution.last.take());
+    event.visitor_id.get_or_insert_with(|| visitor.id.clone());
+    event.joined_by = Some(joined_by);
+}
