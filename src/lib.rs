@@ -1,7 +1,9 @@
 //! crate
 pub mod admin;
+pub mod app;
 pub mod attribution;
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod context;
 pub mod delivery;

@@ -247,6 +247,9 @@ pub trait EventStore: Send + Sync {
     /// Whether it works.
     fn health(&self) -> Health;
 
+    /// Tries to write after a failure, so that it recovers without waiting for somebody's event.
+    async fn recover(&self) -> Result<(), StoreError>;
+
     /// What it measures of itself.
     fn metrics(&self) -> &Metrics;
 }

@@ -31,6 +31,9 @@ const GROUP_MAX: usize = 512;
 /// Bytes in one durable write, about.
 const GROUP_BYTES: usize = 4 << 20;
 
+/// How much must fit before a store that failed is trusted again.
+const RECOVER_BYTES: usize = 64 << 10;
+
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the committer is asked to do.
@@ -40,6 +43,7 @@ pub(super) enum Op {
     Settle { settlement: Settlement, reply: Reply<usize> },
     Register { names: Vec<String>, reply: Reply<Vec<DestinationId>> },
     Retain { now: Time, reply: Reply<()> },
+    Recover { reply: Reply<()> },
 }
 
 /// An event, serialised by the task that brings it.
@@ -151,6 +155,7 @@ impl Committer {
                 let ids = self.register(group, names);
                 group.due.push(Due::Registered(ids, reply));
             }
+            Op::Recover { reply } => answer(reply, self.recover().map_err(|error| unavailable(&error))),
             Op::Retain { now, reply } => answer(reply, self.retain(now).map_err(|error| unavailable(&error))),
         }
     }
@@ -377,6 +382,20 @@ impl Committer {
         metrics.commits.inc();
         metrics.bytes.inc_by(self.buffer.len() as u64);
         Ok(offsets)
+    }
+
+    /// Sees whether there is room again: writes where the next record will be, syncs, and takes it back.
+    fn recover(&self) -> io::Result<()> {
+        let (file, length) = self.log(|log| (Arc::clone(&log.open.file), log.open.length));
+        file.write_at(&[0; RECOVER_BYTES], length)?;
+        file.sync()?;
+        file.truncate(length)?;
+        let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if *health != Health::Ok {
+            tracing::info!("the event journal can be written again");
+            *health = Health::Ok;
+        }
+        Ok(())
     }
 
     fn apply(&mut self, staged: Vec<Staged>, offsets: &[u32]) {

@@ -333,6 +333,10 @@ impl EventStore for Journal {
         self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    async fn recover(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Recover { reply }).await
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }

@@ -81,7 +81,10 @@ async fn a_disk_that_fails_acknowledges_nothing_and_recovers() {
         assert!(matches!(stores.events.health(), Health::Failed(_)));
         assert_eq!(stores.events.balance().accepted, 1);
     }
+    assert!(stores.events.recover().await.is_err());
     disk.fail_after(None);
+    stores.events.recover().await.expect("recovers");
+    assert_eq!(stores.events.health(), Health::Ok, "without waiting for somebody's event");
     let answers = stores.events.accept(vec![queued(purchase("e1", START), &ids)]).await.expect("accepts");
     assert_eq!(answers, [Accepted::New], "what was refused was not kept in secret");
     assert_eq!(stores.events.health(), Health::Ok);

@@ -1,0 +1,89 @@
+//! The command line: one file for each command.
+
+mod check;
+mod demo;
+mod events;
+mod health;
+mod preview;
+mod sandbox;
+mod serve;
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
+
+/// Takes conversions from shops and CRMs, joins them to the ad click, and delivers them to Meta, Google and import files.
+/// It never loses a sale.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play the whole story against built-in platforms; no account needed
+    Demo(demo::Arguments),
+    /// Run the relay
+    Serve(serve::Arguments),
+    /// Validate the configuration and list all problems at once
+    Check(check::Arguments),
+    /// Print the request each destination would get for an event; no network, nothing stored
+    Preview(preview::Arguments),
+    /// Run the strict stand-ins for the ad platforms, to test an integration against
+    Sandbox(sandbox::Arguments),
+    /// Look at events of a running relay
+    #[command(subcommand)]
+    Events(events::Arguments),
+    /// Ask a running relay whether it is ready; for container health checks
+    Health(health::Arguments),
+}
+
+/// Runs the command line.
+///
+/// # Errors
+/// What went wrong, to be printed.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Preview(arguments) => preview::run(&arguments).await,
+            Command::Sandbox(arguments) => sandbox::run(arguments).await,
+            Command::Events(arguments) => events::run(arguments).await,
+            Command::Health(arguments) => health::run(&arguments).await,
+        }
+    })
+}
+
+/// The configuration of `file`, or the defaults, with this process's environment over it.
+fn configuration(file: Option<&PathBuf>) -> Result<Config, ConfigError> {
+    // A variable that is no text cannot be meant for us.
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    config::load(file.map(PathBuf::as_path), &environment)
+}
+
+/// Returns when the process is asked to end.
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => {
+                terminated.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
