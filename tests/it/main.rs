@@ -1,1 +1,4 @@
+//! Journeys through the real binary and the real router, over real HTTP, against the strict sandbox.
 
+mod layers;
+mod support;

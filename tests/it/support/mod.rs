@@ -1,0 +1,217 @@
+//! A relay in a temporary directory, as its own process, and the platforms it delivers to.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use conversion_relay::{
+    model::SystemClock,
+    sandbox::{self, Sandbox},
+};
+use serde_json::Value;
+
+/// The key of the configuration that [`Setup`] writes.
+pub const KEY: &str = "key-of-the-test-shop";
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The stand-in platforms, on a port of their own.
+pub struct Platforms {
+    /// What they got, and how to make them fail.
+    pub sandbox: Arc<Sandbox>,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    _serving: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Platforms {
+    /// Starts them.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let sandbox = Sandbox::new(Arc::new(SystemClock), sandbox::Config::default());
+        let serving = tokio::spawn(sandbox::serve(listener, Arc::clone(&sandbox), std::future::pending()));
+        Self { sandbox, url, _serving: serving }
+    }
+
+    /// A Meta and a Data Manager destination here.
+    pub fn destinations(&self) -> String {
+        let url = &self.url;
+        format!(
+            r#"
+[[destinations]]
+name = "meta"
+kind = "meta"
+pixel_id = "1234567890"
+access_token = "test-token"
+base_url = "{url}/meta"
+[destinations.events]
+purchase = "Purchase"
+generate_lead = "Lead"
+
+[[destinations]]
+name = "google"
+kind = "data_manager"
+operating_account = "123-456-7890"
+credentials = {{ client_id = "id", client_secret = "secret", refresh_token = "refresh" }}
+base_url = "{url}/google"
+token_url = "{url}/oauth/token"
+hold_after_click = "0s"
+[destinations.events]
+purchase = "987654321"
+generate_lead = "987654322"
+"#
+        )
+    }
+}
+
+/// A configuration and a data directory that outlive the processes started on them.
+pub struct Setup {
+    directory: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Setup {
+    /// Retries are quick and visits are not waited for; `more` is added to the file.
+    pub fn new(more: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("relay.toml");
+        let data = directory.path().join("data");
+        let text = format!(
+            r#"
+[public]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[store]
+path = '{}'
+cache_mib = 8
+[intake]
+default_country = "US"
+keys = [{{ name = "test-shop", key = "{KEY}" }}]
+[join]
+wait_for_visit = "0s"
+[delivery]
+retry_first = "20ms"
+retry_max = "200ms"
+probe_every = "100ms"
+drain = "5s"
+{more}
+"#,
+            data.display()
+        );
+        std::fs::write(&config, text).expect("writes");
+        Self { directory, config }
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Starts the relay and waits until it listens.
+    pub fn start(&self) -> Relay {
+        let log = self.directory.path().join("log.txt");
+        let log = std::fs::File::options().create(true).append(true).open(log).expect("a log file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_conversion-relay"))
+            .args(["serve", "--config"])
+            .arg(&self.config)
+            .env("RUST_LOG", "trace,hyper=info,reqwest=info,h2=info,rustls=info,sled=info")
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("says where it listens").expect("is text");
+        let address = |marker: &str| {
+            let found = first.split(marker).nth(1).expect("an address").split([',', ' ']).next();
+            format!("http://{}", found.expect("an address"))
+        };
+        let (public, admin) = (address("listening on http://"), address("operator on http://"));
+        Relay { child, public, admin, client: reqwest::Client::new() }
+    }
+
+    /// What all processes started on this logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log.txt")).expect("reads")
+    }
+}
+
+/// A running relay. Killed when dropped.
+pub struct Relay {
+    child: Child,
+    /// `http://127.0.0.1:PORT` of the public listener.
+    pub public: String,
+    /// The same of the admin listener.
+    pub admin: String,
+    /// For requests of all kinds.
+    pub client: reqwest::Client,
+}
+
+impl Relay {
+    /// Posts JSON with the key. Status and body.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_bytes(path, body.to_string().into_bytes()).await
+    }
+
+    /// Posts bytes as JSON with the key. Status and body.
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.public)).bearer_auth(KEY);
+        let answer = request.header("content-type", "application/json").body(body).send().await.expect("answers");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("has a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Reads JSON from the admin listener.
+    pub async fn admin(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("{}{path}", self.admin)).send().await.expect("answers");
+        let text = answer.text().await.expect("has a body");
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    }
+
+    /// Waits until nothing is queued, and returns the balance.
+    pub async fn settled(&self) -> Value {
+        let began = Instant::now();
+        loop {
+            let balance = self.admin("/v1/balance").await;
+            let queued = |counts: &Value| counts["queued"].as_u64().expect("a number");
+            if balance["destinations"].as_object().expect("destinations").values().all(|c| queued(c) == 0) {
+                return balance;
+            }
+            assert!(began.elapsed() < PATIENCE, "still queued: {balance}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGKILL, as a crash does it.
+    pub fn kill(mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("ends");
+    }
+
+    /// SIGTERM, as an operator does it. Whether it ended well.
+    pub fn terminate(mut self) -> bool {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
+        self.child.wait().expect("ends").success()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
