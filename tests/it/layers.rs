@@ -14,8 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["delivery"],
     &["pipeline"],
     &["web"],
-    &["intake", "capture", "admin"],
-    &["config", "telemetry"],
+    &["intake", "capture", "admin", "telemetry"],
+    &["config"],
     &["app"],
     &["cli"],
 ];
