@@ -17,7 +17,7 @@ use crate::{
     attribution::{read_cookies, read_landing},
     model::{ClickId, Cookies, IdentityKey, IdentityKind, Observation, Sensitive, Time, Utm, Visit, VisitorId},
     privacy::{scrub, seal_user},
-    web::{ConsentWire, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
+    web::{ConsentWire, Object, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
 };
 
 /// A visit is small; more is a mistake or an attack.
@@ -39,8 +39,8 @@ struct VisitWire {
     url: Option<String>,
     referrer: Option<String>,
     cookies: Option<BTreeMap<String, String>>,
-    consent: Option<ConsentWire>,
-    user: Option<UserWire>,
+    consent: Option<Object<ConsentWire>>,
+    user: Option<Object<UserWire>>,
     checkout_token: Option<String>,
     cart_token: Option<String>,
 }
@@ -72,7 +72,7 @@ async fn visit(
 
 fn observation(capture: &Capture, wire: VisitWire, visitor_id: VisitorId, now: Time) -> Result<Observation, Problem> {
     let invalid = |field: &str, why: &str| Problem::invalid(format!("/{field}"), format!("{field}: {why}"));
-    let person = user(wire.user.unwrap_or_default()).map_err(|(field, why)| invalid(field, &why))?;
+    let person = user(wire.user.unwrap_or_default().0).map_err(|(field, why)| invalid(field, &why))?;
     let page = |field: &str, address: Option<String>| {
         let Some(address) = address.filter(|address| !address.is_empty()) else { return Ok(None) };
         page_problem(&address).map_or(Ok(Some(address)), |why| Err(invalid(field, &why)))
@@ -110,7 +110,7 @@ fn observation(capture: &Capture, wire: VisitWire, visitor_id: VisitorId, now: T
         clicks: both(landing.clicks, from_cookies),
         visit: Visit { at: now, url: Some(sealed_page(url)), referrer: referrer.map(sealed_page), utm },
         cookies,
-        consent: consent(&wire.consent.unwrap_or_default()),
+        consent: consent(&wire.consent.unwrap_or_default().0),
         ip: None,
         user_agent: None,
         keys,

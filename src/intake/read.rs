@@ -9,7 +9,7 @@ use crate::{
         ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, Sensitive,
         SourceName, Time, TransactionId, Utm, VisitorId,
     },
-    web::{Problem, consent, cut, page_problem, user},
+    web::{Object, Problem, consent, cut, page_problem, user},
 };
 
 /// Click ids and cookies.
@@ -57,7 +57,7 @@ impl Reader<'_> {
             (None, None) => EventId::mint(self.now),
         };
         let money = self.money(post.value, post.currency)?;
-        let user = user(post.user.unwrap_or_default()).map_err(|(field, why)| self.refuse(field, why))?;
+        let user = user(post.user.unwrap_or_default().0).map_err(|(field, why)| self.refuse(field, why))?;
         let properties = post.properties.map(|properties| properties.0).unwrap_or_default();
         if serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len()) > PROPERTIES_BYTES_MAX {
             return Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")));
@@ -72,8 +72,8 @@ impl Reader<'_> {
             action_source: post.action_source,
             items: self.items(post.items.unwrap_or_default())?,
             user,
-            context: self.context(post.context.unwrap_or_default())?,
-            consent: consent(&post.consent.unwrap_or_default()),
+            context: self.context(post.context.unwrap_or_default().0)?,
+            consent: consent(&post.consent.unwrap_or_default().0),
             properties,
             name,
             event_id,
@@ -103,11 +103,11 @@ impl Reader<'_> {
         Money::new(value, currency).map(Some).map_err(|why| self.refuse("value", why))
     }
 
-    fn items(&self, items: Vec<ItemWire>) -> Result<Vec<Item>, Problem> {
+    fn items(&self, items: Vec<Object<ItemWire>>) -> Result<Vec<Item>, Problem> {
         if items.len() > ITEMS_MAX {
             return Err(self.refuse("items", format!("must be at most {ITEMS_MAX} items")));
         }
-        let item = |(i, item): (usize, ItemWire)| {
+        let item = |(i, Object(item)): (usize, Object<ItemWire>)| {
             let amount = |field: &str, amount: Option<Amount>| match amount {
                 Some(Amount(amount)) if amount.is_sign_negative() && !amount.is_zero() => {
                     Err(self.refuse(&format!("items/{i}/{field}"), "must not be negative"))
@@ -176,7 +176,7 @@ impl Reader<'_> {
                 clicks.push(ClickId { first_seen: None, ..click });
             }
         }
-        let utm = wire.utm.unwrap_or_default();
+        let utm = wire.utm.unwrap_or_default().0;
         let cut = |value: Option<String>| value.map(|value| cut(value, TEXT_BYTES_MAX)).filter(|v| !v.is_empty());
         let utm = Utm {
             source: cut(utm.source),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     model::{ActionSource, Utm, parse_decimal},
-    web::{ConsentWire, UserWire},
+    web::{ConsentWire, Object, UserWire},
 };
 
 /// Levels of lists and objects that `properties` may nest.
@@ -31,10 +31,10 @@ pub(super) struct Post<'a> {
     pub(super) value: Option<Amount>,
     pub(super) currency: Option<String>,
     pub(super) action_source: Option<ActionSource>,
-    pub(super) items: Option<Vec<ItemWire>>,
-    pub(super) user: Option<UserWire>,
-    pub(super) context: Option<ContextWire>,
-    pub(super) consent: Option<ConsentWire>,
+    pub(super) items: Option<Vec<Object<ItemWire>>>,
+    pub(super) user: Option<Object<UserWire>>,
+    pub(super) context: Option<Object<ContextWire>>,
+    pub(super) consent: Option<Object<ConsentWire>>,
     pub(super) properties: Option<PropertiesWire>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct ContextWire {
     pub(super) ga_session_id: Option<String>,
     pub(super) checkout_token: Option<String>,
     pub(super) cart_token: Option<String>,
-    pub(super) utm: Option<Utm>,
+    pub(super) utm: Option<Object<Utm>>,
 }
 
 /// A decimal number, as a string or a JSON number; exact, or refused.

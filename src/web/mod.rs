@@ -13,7 +13,7 @@ pub use body::{read_body, require_json};
 pub use client::{Network, TrustedProxies};
 pub use fields::{ConsentWire, LeadId, OneOrMany, UserWire, consent, cut, page_problem, user};
 pub use files::{ServedFile, files_router};
-pub use json::read_json;
+pub use json::{Object, read_json};
 pub use problem::{Problem, RequestId};
 
 use axum::{
