@@ -235,6 +235,7 @@ impl Pipeline {
 fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm) {
     let user = &raw.user;
     let page = |page: Option<Sensitive<String>>| page.map(|page| Sensitive::new(scrub::page(page.expose(), user)));
+    let agent = |agent: Option<Sensitive<String>>| scrub::agent(agent?.into_inner(), user).map(Sensitive::new);
     let text = |text: Option<String>| text.and_then(|text| scrub::text(text, user));
     let items = raw.items.into_iter().map(|item| Item { id: text(item.id), name: text(item.name), ..item }).collect();
     let utm = raw.context.utm;
@@ -247,7 +248,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
     };
     let context = Context {
         ip: raw.context.ip,
-        user_agent: raw.context.user_agent,
+        user_agent: agent(raw.context.user_agent),
         url: page(raw.context.url),
         referrer: page(raw.context.referrer),
         clicks: raw.context.clicks,

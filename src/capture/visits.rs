@@ -1,6 +1,6 @@
 //! `POST /v1/visits`, from the tag or from a server.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use axum::{
     Router,
@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
 
 use super::Capture;
 use crate::{
@@ -38,11 +41,37 @@ struct VisitWire {
     visitor_id: Option<String>,
     url: Option<String>,
     referrer: Option<String>,
-    cookies: Option<BTreeMap<String, String>>,
+    cookies: Option<CookiesWire>,
     consent: Option<Object<ConsentWire>>,
     user: Option<Object<UserWire>>,
     checkout_token: Option<String>,
     cart_token: Option<String>,
+}
+
+/// Cookies by name, each name once.
+struct CookiesWire(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for CookiesWire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl<'de> Visitor<'de> for Named {
+            type Value = CookiesWire;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CookiesWire, A::Error> {
+                let mut cookies = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if cookies.contains_key(&name) {
+                        return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
+                    }
+                    cookies.insert(name, map.next_value()?);
+                }
+                Ok(CookiesWire(cookies))
+            }
+        }
+        deserializer.deserialize_map(Named)
+    }
 }
 
 pub(super) fn router(path: &str, capture: Capture) -> Router {
@@ -59,20 +88,26 @@ async fn visit(
     let body = read_body(body, BODY_BYTES_MAX).await?;
     let wire: VisitWire = read_json(&body, "")?;
     let now = capture.clock.now();
-    let given = wire.visitor_id.clone().map(VisitorId::new).transpose();
-    let given = given.map_err(|why| Problem::invalid("/visitor_id", format!("visitor_id: {why}")))?;
-    let visitor_id = given.or_else(|| cookie(&headers)).unwrap_or_else(|| VisitorId::mint(now));
-    let mut seen = observation(&capture, wire, visitor_id.clone(), now)?;
+    let mut seen = observation(&capture, wire, &headers, now)?;
     seen.ip = Some(Sensitive::new(capture.trusted_proxies.client(connection.ip(), &headers)));
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    seen.user_agent = agent.map(|agent| Sensitive::new(cut(agent.to_owned(), USER_AGENT_BYTES_MAX)));
+    let visitor_id = seen.visitor_id.clone();
     capture.pipeline.visit(seen).await?;
     answer(&visitor_id)
 }
 
-fn observation(capture: &Capture, wire: VisitWire, visitor_id: VisitorId, now: Time) -> Result<Observation, Problem> {
-    let invalid = |field: &str, why: &str| Problem::invalid(format!("/{field}"), format!("{field}: {why}"));
+fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Time) -> Result<Observation, Problem> {
+    let invalid =
+        |field: &str, why: &str| Problem::invalid(format!("/{field}"), format!("{}: {why}", field.replace('/', ".")));
     let person = user(wire.user.unwrap_or_default().0).map_err(|(field, why)| invalid(field, &why))?;
+    let clean = |text: &str| !scrub::identifies(text, &person);
+    let given =
+        wire.visitor_id.map(VisitorId::new).transpose().map_err(|why| invalid("visitor_id", &why.to_string()))?;
+    if given.as_ref().is_some_and(|id| !clean(id.as_str())) {
+        return Err(invalid("visitor_id", "must not contain contact data of the visitor: ids are stored in clear"));
+    }
+    let known = given.or_else(|| cookie(headers).filter(|id| clean(id.as_str())));
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.and_then(|agent| scrub::agent(cut(agent.to_owned(), USER_AGENT_BYTES_MAX), &person));
     let page = |field: &str, address: Option<String>| {
         let Some(address) = address.filter(|address| !address.is_empty()) else { return Ok(None) };
         page_problem(&address).map_or(Ok(Some(address)), |why| Err(invalid(field, &why)))
@@ -82,8 +117,10 @@ fn observation(capture: &Capture, wire: VisitWire, visitor_id: VisitorId, now: T
     // Referrers are set by browsers and apps (`android-app://…`): an odd one must not cost the visit.
     let referrer = page("referrer", wire.referrer).unwrap_or_default();
     let landing = read_landing(&url, now);
-    let sent = wire.cookies.unwrap_or_default();
-    let pairs = sent.iter().map(|(name, value)| (name.as_str(), value.as_str())).take(COOKIES_MAX);
+    let sent = wire.cookies.map(|cookies| cookies.0).unwrap_or_default();
+    // Tags build their cookies from the address of the page, whatever stands there.
+    let pairs = sent.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(_, value)| clean(value));
+    let pairs = pairs.take(COOKIES_MAX);
     let (from_cookies, cookies) = read_cookies(pairs, now);
     let tokens = [("checkout_token", wire.checkout_token), ("cart_token", wire.cart_token)];
     let mut keys: Vec<IdentityKey> = seal_user(&person, capture.default_country).identity_keys().collect();
@@ -105,14 +142,15 @@ fn observation(capture: &Capture, wire: VisitWire, visitor_id: VisitorId, now: T
         term: text(landing.utm.term),
     };
     let sealed_page = |address: String| Sensitive::new(scrub::page(&address, &person));
+    let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
     Ok(Observation {
-        visitor_id,
-        clicks: both(landing.clicks, from_cookies),
+        visitor_id: known.unwrap_or_else(|| VisitorId::mint(now)),
+        clicks: both(from_url, from_cookies),
         visit: Visit { at: now, url: Some(sealed_page(url)), referrer: referrer.map(sealed_page), utm },
         cookies,
         consent: consent(&wire.consent.unwrap_or_default().0),
         ip: None,
-        user_agent: None,
+        user_agent: agent.map(Sensitive::new),
         keys,
     })
 }

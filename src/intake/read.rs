@@ -6,9 +6,10 @@ use super::wire::{Amount, ContextWire, ItemWire, Post};
 use crate::{
     attribution::read_landing,
     model::{
-        ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, Sensitive,
-        SourceName, Time, TransactionId, Utm, VisitorId,
+        ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, RawUser,
+        Sensitive, SourceName, Time, TransactionId, Utm, VisitorId,
     },
+    privacy::scrub,
     web::{Object, Problem, consent, cut, page_problem, user},
 };
 
@@ -20,6 +21,9 @@ const ITEMS_MAX: usize = 200;
 const PROPERTIES_BYTES_MAX: usize = 16 * 1024;
 /// User agents and UTM values are cut at this, product ids and names refused over it.
 const TEXT_BYTES_MAX: usize = 1024;
+/// Why an id is refused that would rest and travel in clear.
+const IDENTIFIES: &str = "must not contain an e-mail address, nor the person's phone number, name, street or date of \
+                          birth: ids are stored and sent in clear";
 /// How far ahead of our clock an event may be.
 const AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
 /// How far back an event may be.
@@ -45,9 +49,16 @@ impl Reader<'_> {
         let name =
             post.event.ok_or_else(|| self.refuse("event", "is missing; it says what happened, such as purchase"))?;
         let name = EventName::new(name).map_err(|why| self.refuse("event", why))?;
-        let id = |field: &str, value: Option<String>| (field.to_owned(), value);
-        let (field, value) = id("transaction_id", post.transaction_id);
-        let transaction_id = value.map(TransactionId::new).transpose().map_err(|why| self.refuse(&field, why))?;
+        let user = user(post.user.unwrap_or_default().0).map_err(|(field, why)| self.refuse(field, why))?;
+        for (field, id) in
+            [("event_id", &post.event_id), ("transaction_id", &post.transaction_id), ("visitor_id", &post.visitor_id)]
+        {
+            if id.as_ref().is_some_and(|id| scrub::identifies(id, &user)) {
+                return Err(self.refuse(field, IDENTIFIES));
+            }
+        }
+        let transaction_id = post.transaction_id.map(TransactionId::new).transpose();
+        let transaction_id = transaction_id.map_err(|why| self.refuse("transaction_id", why))?;
         let visitor_id = post.visitor_id.map(VisitorId::new).transpose();
         let visitor_id = visitor_id.map_err(|why| self.refuse("visitor_id", why))?;
         let event_id = match (post.event_id, &transaction_id) {
@@ -57,7 +68,6 @@ impl Reader<'_> {
             (None, None) => EventId::mint(self.now),
         };
         let money = self.money(post.value, post.currency)?;
-        let user = user(post.user.unwrap_or_default().0).map_err(|(field, why)| self.refuse(field, why))?;
         let properties = post.properties.map(|properties| properties.0).unwrap_or_default();
         if serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len()) > PROPERTIES_BYTES_MAX {
             return Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")));
@@ -71,8 +81,8 @@ impl Reader<'_> {
             money,
             action_source: post.action_source,
             items: self.items(post.items.unwrap_or_default())?,
+            context: self.context(post.context.unwrap_or_default().0, &user)?,
             user,
-            context: self.context(post.context.unwrap_or_default().0)?,
             consent: consent(&post.consent.unwrap_or_default().0),
             properties,
             name,
@@ -131,7 +141,7 @@ impl Reader<'_> {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    fn context(&self, wire: ContextWire) -> Result<RawContext, Problem> {
+    fn context(&self, wire: ContextWire, user: &RawUser) -> Result<RawContext, Problem> {
         let token = |field: &str, value: Option<String>| match value {
             Some(value) if value.len() > TOKEN_BYTES_MAX => {
                 Err(self.refuse(&format!("context/{field}"), format!("must be at most {TOKEN_BYTES_MAX} bytes")))
@@ -139,6 +149,7 @@ impl Reader<'_> {
             Some(value) if value.chars().any(|c| c.is_control() || c.is_whitespace()) => {
                 Err(self.refuse(&format!("context/{field}"), "must not contain spaces or control characters"))
             }
+            Some(value) if scrub::identifies(&value, user) => Err(self.refuse(&format!("context/{field}"), IDENTIFIES)),
             value => Ok(value.filter(|value| !value.is_empty())),
         };
         let page = |field: &str, value: Option<String>| {
@@ -172,7 +183,8 @@ impl Reader<'_> {
         }
         let landing = url.as_ref().map(|url| read_landing(url.expose(), self.now)).unwrap_or_default();
         for click in landing.clicks {
-            if !clicks.iter().any(|known| known.kind == click.kind) {
+            let known = clicks.iter().any(|known: &ClickId| known.kind == click.kind);
+            if !known && !scrub::identifies(&click.value, user) {
                 clicks.push(ClickId { first_seen: None, ..click });
             }
         }

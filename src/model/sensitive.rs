@@ -28,6 +28,11 @@ impl<T> Sensitive<T> {
     pub const fn expose(&self) -> &T {
         &self.0
     }
+
+    /// The value itself, for the code that cleans it.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
 }
 
 impl<T> fmt::Debug for Sensitive<T> {

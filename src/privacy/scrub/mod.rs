@@ -1,6 +1,9 @@
-//! Keeps contact data from resting through side doors: page addresses, custom properties, names of items, UTM values.
+//! Keeps contact data from resting through side doors: page addresses, custom properties, names of items, UTM values,
+//! user agents, ids.
 //!
 //! Contact data is any e-mail address, whatever the posted person's details are, and what says by its name that it is.
+//! What cannot be told: a phone number, a name or an address that stands in a text of its own, under a name that says
+//! nothing, in a request that does not give it as the person's.
 //! Everything else stays as it is, byte for byte: click ids are opaque and may break when encoded again.
 
 mod names;
@@ -16,10 +19,10 @@ use crate::model::RawUser;
 const REDACTED: &str = "redacted";
 
 /// `url` without the parameters that hold contact data (in the query, and in a fragment written like one), without user
-/// name and password, and with `redacted` for the path segments that hold an e-mail address, a posted phone number or
-/// both posted names.
+/// name and password, and with `redacted` for the path segments that tell who the person is: an e-mail address, a posted
+/// phone number, both posted names, street or date of birth.
 ///
-/// Click ids and UTM parameters stay unless they hold an e-mail address (UTM: or a posted phone number).
+/// Click ids stay unless they hold an e-mail address, UTM parameters unless they tell who the person is.
 #[must_use]
 pub fn page(url: &str, user: &RawUser) -> String {
     let posted = Posted::of(user);
@@ -45,10 +48,28 @@ pub fn properties(mut properties: Map<String, Value>, user: &RawUser) -> Map<Str
     properties
 }
 
-/// `text`, a name of an item or a UTM value, unless it holds an e-mail address or a posted phone number.
+/// `text`, a name of an item or a UTM value, unless it tells who the person is. One posted name or the city alone stays:
+/// products and campaigns are called that too.
 #[must_use]
 pub fn text(text: String, user: &RawUser) -> Option<String> {
-    if Posted::of(user).reach_is_in(&text) { None } else { Some(text) }
+    if Posted::of(user).identity_is_in(&text) { None } else { Some(text) }
+}
+
+/// Whether `text`, an id, token or cookie that is stored and sent in clear, tells who the person is.
+#[must_use]
+pub fn identifies(text: &str, user: &RawUser) -> bool {
+    Posted::of(user).identity_is_surely_in(text)
+}
+
+/// `text`, a user agent, without the words that hold an e-mail address; nothing if it still tells who the person is.
+#[must_use]
+pub fn agent(text: String, user: &RawUser) -> Option<String> {
+    let posted = Posted::of(user);
+    if !posted.identity_is_surely_in(&text) {
+        return Some(text);
+    }
+    let words: Vec<&str> = text.split(' ').filter(|word| !posted.email_is_in(word)).collect();
+    Some(words.join(" ")).filter(|rest| !rest.is_empty() && !posted.identity_is_surely_in(rest))
 }
 
 /// `text` up to `mark`, and from there on.
@@ -75,7 +96,7 @@ fn push_origin(rest: &str, posted: &Posted<'_>, out: &mut String) -> usize {
 fn push_path(path: &str, posted: &Posted<'_>, out: &mut String) {
     for segment in path.split_inclusive(['/', '\\']) {
         let name = segment.trim_end_matches(['/', '\\']);
-        if posted.reach_is_in(name) || posted.person_is_in(name) {
+        if posted.identity_is_in(name) {
             out.push_str(REDACTED);
             out.push_str(&segment[name.len()..]);
         } else {
@@ -130,7 +151,7 @@ fn push_parameters(parameters: &str, posted: &Posted<'_>, out: &mut String) {
 fn is_contact(name: &str, value: &str, posted: &Posted<'_>) -> bool {
     if names::is_campaign(name) {
         return if names::is_utm(name) {
-            posted.email_is_in(name) || posted.reach_is_in(value)
+            posted.identity_is_in(name) || posted.identity_is_in(value)
         } else {
             posted.email_is_in(value)
         };
@@ -140,16 +161,16 @@ fn is_contact(name: &str, value: &str, posted: &Posted<'_>) -> bool {
     } else {
         names::is_contact(name)
     };
-    (says_so && !names::is_flag(value)) || posted.is_in(value) || posted.email_is_in(name)
+    (says_so && !names::is_flag(value)) || posted.is_in(value) || posted.identity_is_in(name)
 }
 
 fn retain(properties: &mut Map<String, Value>, posted: &Posted<'_>) {
     properties.retain(|name, value| match value {
         Value::String(text) => !is_contact(name, text, posted),
-        Value::Bool(_) | Value::Null => !posted.email_is_in(name),
+        Value::Bool(_) | Value::Null => !posted.identity_is_in(name),
         Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             let contact = !names::is_campaign(name) && names::is_contact(name);
-            !contact && !posted.email_is_in(name) && is_free(value, posted)
+            !contact && !posted.identity_is_in(name) && is_free(value, posted)
         }
     });
 }
@@ -158,7 +179,7 @@ fn retain(properties: &mut Map<String, Value>, posted: &Posted<'_>) {
 fn is_free(value: &mut Value, posted: &Posted<'_>) -> bool {
     match value {
         Value::String(text) => !posted.is_in(text),
-        Value::Number(number) => !number.as_u64().is_some_and(|number| posted.phone_is(number)),
+        Value::Number(number) => !posted.identity_is_in(&number.to_string()),
         Value::Array(values) => {
             values.retain_mut(|value| is_free(value, posted));
             true

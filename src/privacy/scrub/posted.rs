@@ -14,8 +14,8 @@ const WORD_CHARS_MIN: usize = 3;
 const WHOLE_CHARS_MIN: usize = 2;
 /// So many last digits identify a phone number in any of its spellings, national or international.
 const PHONE_DIGITS: u32 = 7;
-/// 10 to the power of [`PHONE_DIGITS`].
-const PHONE_MODULUS: u64 = 10_u64.pow(PHONE_DIGITS);
+/// So many do where a false alarm costs more than a removed parameter.
+const PHONE_DIGITS_SURE: u32 = 9;
 
 /// What an address of a page is divided by.
 const SEPARATORS: [char; 6] = ['/', '\\', '?', '#', '&', '='];
@@ -49,25 +49,21 @@ impl<'a> Posted<'a> {
         any_decoding(text, |text| self.reach(text) || self.named(text))
     }
 
-    /// Whether `text` holds an e-mail address or a posted phone number.
-    pub(super) fn reach_is_in(&self, text: &str) -> bool {
-        any_decoding(text, |text| self.reach(text))
-    }
-
     /// Whether `text` holds an e-mail address.
     pub(super) fn email_is_in(&self, text: &str) -> bool {
         any_decoding(text, |text| self.email(text))
     }
 
-    /// Whether `text` holds both posted names, as a page about a person does.
-    pub(super) fn person_is_in(&self, text: &str) -> bool {
-        let [Some(first), Some(last), ..] = self.words else { return false };
-        any_decoding(text, |text| has_word(text, first) && has_word(text, last))
+    /// Whether `text` tells who the person is: an e-mail address, a posted phone number, both posted names, the posted
+    /// street with its number or the posted date of birth. One name or a city alone also names products and campaigns.
+    pub(super) fn identity_is_in(&self, text: &str) -> bool {
+        any_decoding(text, |text| self.reach(text) || self.identified(text))
     }
 
-    /// Whether `number` is a posted phone number.
-    pub(super) fn phone_is(&self, number: u64) -> bool {
-        number >= PHONE_MODULUS / 10 && self.phones.iter().any(|raw| tail(raw.expose()) == Some(number % PHONE_MODULUS))
+    /// The same, where it is refused or dropped for good: a phone number has to be there with more of its digits.
+    pub(super) fn identity_is_surely_in(&self, text: &str) -> bool {
+        let called = |text: &str| self.phones.iter().any(|raw| has_number(text, raw.expose()));
+        any_decoding(text, |text| self.email(text) || called(text) || self.identified(text))
     }
 
     /// Whether a posted e-mail address is in `text` that has a separator of addresses of pages in it, so that it was
@@ -82,7 +78,15 @@ impl<'a> Posted<'a> {
     }
 
     fn reach(&self, text: &str) -> bool {
-        self.email(text) || self.phones.iter().any(|raw| tail(raw.expose()).is_some_and(|tail| has_digits(text, tail)))
+        let phone = |raw: &Raw<kind::Phone>| tail::<PHONE_DIGITS>(raw.expose());
+        self.email(text) || self.phones.iter().filter_map(phone).any(|tail| has_digits::<PHONE_DIGITS>(text, tail))
+    }
+
+    fn identified(&self, text: &str) -> bool {
+        let [first, last, street, _, birth] = self.words;
+        let has = |word: &str| has_word(text, word);
+        let street = street.filter(|street| street.contains(|c: char| c.is_numeric()));
+        first.is_some_and(has) && last.is_some_and(has) || street.is_some_and(has) || birth.is_some_and(has)
     }
 
     fn email(&self, text: &str) -> bool {
@@ -166,9 +170,17 @@ fn separates(c: char) -> bool {
     !c.is_alphanumeric() && c != '@'
 }
 
+/// Whether `text` holds `phone`: nine of its digits, or seven if it has no more.
+fn has_number(text: &str, phone: &str) -> bool {
+    match tail::<PHONE_DIGITS_SURE>(phone) {
+        Some(tail) => has_digits::<PHONE_DIGITS_SURE>(text, tail),
+        None => tail::<PHONE_DIGITS>(phone).is_some_and(|tail| has_digits::<PHONE_DIGITS>(text, tail)),
+    }
+}
+
 /// The last digits of a phone number, if it has enough of them; an extension does not count.
-fn tail(phone: &str) -> Option<u64> {
-    let mut digits = Digits::default();
+fn tail<const N: u32>(phone: &str) -> Option<u64> {
+    let mut digits = Digits::<N>::default();
     for c in phone.chars() {
         match digit(c) {
             Some(digit) => digits.push(digit),
@@ -180,8 +192,8 @@ fn tail(phone: &str) -> Option<u64> {
 }
 
 /// Whether `text` holds a phone number with these last digits, in any grouping.
-fn has_digits(text: &str, tail: u64) -> bool {
-    let mut digits = Digits::default();
+fn has_digits<const N: u32>(text: &str, tail: u64) -> bool {
+    let mut digits = Digits::<N>::default();
     for c in text.chars() {
         if let Some(digit) = digit(c) {
             digits.push(digit);
@@ -207,21 +219,21 @@ fn digit(c: char) -> Option<u64> {
     Some(u64::from(c) - u64::from(zero))
 }
 
-/// The last [`PHONE_DIGITS`] digits seen.
+/// The last `N` digits seen.
 #[derive(Default)]
-struct Digits {
+struct Digits<const N: u32> {
     count: u32,
     value: u64,
 }
 
-impl Digits {
+impl<const N: u32> Digits<N> {
     fn push(&mut self, digit: u64) {
-        self.value = (self.value * 10 + digit) % PHONE_MODULUS;
+        self.value = (self.value * 10 + digit) % 10_u64.pow(N);
         self.count = self.count.saturating_add(1);
     }
 
     fn tail(&self) -> Option<u64> {
-        (self.count >= PHONE_DIGITS).then_some(self.value)
+        (self.count >= N).then_some(self.value)
     }
 }
 
@@ -250,16 +262,18 @@ mod tests {
 
     #[test]
     fn phone_numbers_are_found_in_any_spelling() {
-        let number = tail("+44 7911 123456").expect("long enough");
+        let number = tail::<PHONE_DIGITS>("+44 7911 123456").expect("long enough");
         for text in ["07911123456", "+447911123456", "(07911) 123-456", "id 07911/123456", "０７９１１１２３４５６"]
         {
-            assert!(has_digits(text, number), "{text}");
+            assert!(has_digits::<PHONE_DIGITS>(text, number), "{text}");
         }
         for text in ["", "123456", "1112345", "11a123456", "order=11;23456", "9171234567"] {
-            assert!(!has_digits(text, number), "{text}");
+            assert!(!has_digits::<PHONE_DIGITS>(text, number), "{text}");
         }
-        assert_eq!(tail("123456"), None);
-        assert_eq!(tail("+1 650 555 1212 ext. 34"), Some(5_551_212));
+        assert_eq!(tail::<PHONE_DIGITS>("123456"), None);
+        assert_eq!(tail::<PHONE_DIGITS>("+1 650 555 1212 ext. 34"), Some(5_551_212));
+        assert!(has_number("order-650.555.1212", "+1 (650) 555-1212") && has_number("5551212", "555-1212"));
+        assert!(!has_number("100005551212", "+1 (650) 555-1212"), "seven digits are too few to refuse an order");
     }
 
     #[test]

@@ -168,3 +168,33 @@ proptest! {
         let _ = text(value, &user);
     }
 }
+
+#[test]
+fn what_tells_who_the_person_is_is_found_in_ids_and_user_agents() {
+    for id in [
+        "order-ada@example.org",
+        "order-ada%40example.org",
+        "07911 123456",
+        "447911123456-1",
+        "Lovelace.Ada-7",
+        "12-st.-james's-square",
+        "born 1815/12/10",
+    ] {
+        assert!(identifies(id, &ada()), "{id}");
+    }
+    for id in ["", "1001", "ada-1", "London", "9991123456", "fb.1.1794000000123.987654", "Cj0KCQ%2F"] {
+        assert!(!identifies(id, &ada()), "{id}");
+    }
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
+    assert_eq!(agent(firefox.to_owned(), &ada()).as_deref(), Some(firefox));
+    assert_eq!(agent(format!("{firefox} (bot@x.example)"), &ada()).as_deref(), Some(firefox));
+    assert_eq!(agent("App/1 +44 7911 123456".to_owned(), &ada()), None);
+}
+
+#[test]
+fn names_of_properties_and_numbers_count_too() {
+    let given =
+        json!({"+44 7911 123456": 1, "Ada Lovelace": true, "x": 447_911_123_456_u64, "y": 447911123456.0, "z": 7});
+    let Value::Object(given) = given else { unreachable!("is an object") };
+    assert_eq!(Value::Object(properties(given, &ada())), json!({"z": 7}));
+}
