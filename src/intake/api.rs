@@ -14,7 +14,7 @@ use super::{Intake, read::Reader, wire::Post};
 use crate::{
     model::{EventId, RawEvent, SourceName, Time},
     store::Accepted,
-    web::{Problem, read_body, read_json, require_json},
+    web::{Problem, discard, read_body, read_json, require_json},
 };
 
 pub(super) fn router(intake: Intake) -> Router {
@@ -51,8 +51,13 @@ impl Answer {
 }
 
 async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let source = intake.keys.owner(&headers)?;
-    require_json(&headers)?;
+    let source = match intake.keys.owner(&headers).and_then(|source| require_json(&headers).map(|()| source)) {
+        Ok(source) => source,
+        Err(problem) => {
+            discard(body).await;
+            return Err(problem);
+        }
+    };
     let body = read_body(body, intake.body_bytes_max).await?;
     let post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
     let now = intake.clock.now();

@@ -9,7 +9,7 @@ mod json;
 mod problem;
 
 pub use auth::{Keys, basic_matches};
-pub use body::{read_body, require_json};
+pub use body::{discard, read_body, require_json};
 pub use client::{Network, TrustedProxies};
 pub use fields::{ConsentWire, LeadId, OneOrMany, UserWire, consent, cut, page_problem, user};
 pub use files::{ServedFile, files_router};
@@ -18,7 +18,7 @@ pub use problem::{Problem, RequestId};
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -26,22 +26,37 @@ use axum::{
 /// The header that names a request in our answers and logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives every request an id, answers with it, and turns what is not an answer of ours (unknown paths and methods) into
-/// problems.
+/// Gives every request an id, answers with it, and turns what is not an answer of ours (unknown paths and methods,
+/// paths that are no UTF-8) into problems.
 pub async fn with_request_id(mut request: Request, next: Next) -> Response {
     let id = RequestId::mint();
     request.extensions_mut().insert(id);
     let (method, path) = (request.method().clone(), request.uri().path().len());
-    let mut answer = next.run(request).await;
-    let status = answer.status();
-    if (status == 404 || status == 405) && !answer.headers().contains_key("content-type") {
-        let problem = if status == 404 { Problem::not_found() } else { Problem::method_not_allowed() };
+    // RFC 9112 §3.2 wants exactly that; a proxy in front might route by a host that we do not see.
+    let hosts = request.headers().get_all(header::HOST).into_iter().take(2).count();
+    let hosted = hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11);
+    let mut answer = if hosted { next.run(request).await } else { Problem::bad_request().into_response() };
+    if answer.status().is_client_error() && !is_problem(&answer) {
+        let problem = match answer.status() {
+            StatusCode::NOT_FOUND => Problem::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(),
+            _ => Problem::bad_request(),
+        };
+        let allowed = answer.headers_mut().remove(header::ALLOW);
         answer = problem.into_response();
+        if let Some(allowed) = allowed {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
     }
+    let status = answer.status();
     // The path is not logged: it may hold what a stranger put there.
     tracing::debug!(request_id = %id, %method, path_bytes = path, status = status.as_u16(), "answered");
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         answer.headers_mut().insert(REQUEST_ID, value);
     }
     answer
+}
+
+fn is_problem(answer: &Response) -> bool {
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::MEDIA_TYPE)
 }

@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
+/// The media type of problems.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
 /// The id of a request: 64 random bits, in hex.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId(u64);
@@ -103,6 +106,13 @@ impl Problem {
         Self::new(408, "/problems/incomplete-body", "Incomplete body", Cow::Borrowed(detail))
     }
 
+    /// The request line or its headers are not what HTTP wants.
+    #[must_use]
+    pub const fn bad_request() -> Self {
+        let detail = "the path must be UTF-8 when decoded, and there must be one Host header";
+        Self::new(400, "/problems/bad-request", "Bad request", Cow::Borrowed(detail))
+    }
+
     /// There is nothing here.
     #[must_use]
     pub const fn not_found() -> Self {
@@ -158,7 +168,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut answer = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let headers = answer.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
