@@ -134,10 +134,11 @@ impl<'de> Deserialize<'de> for PropertiesWire {
 fn object<'de, A: MapAccess<'de>>(mut map: A, depth: usize) -> Result<Map<String, Value>, A::Error> {
     let mut object = Map::new();
     while let Some(name) = map.next_key::<String>()? {
-        let value = map.next_value_seed(Bounded { depth: depth + 1 })?;
-        if object.insert(name, value).is_some() {
-            return Err(de::Error::custom("has the same name twice"));
+        if object.contains_key(&name) {
+            return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
         }
+        let value = map.next_value_seed(Bounded { depth: depth + 1 })?;
+        object.insert(name, value);
     }
     Ok(object)
 }

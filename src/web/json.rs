@@ -64,8 +64,11 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8], base: &str) -> Problem {
         return Problem::malformed(format!("the body is no valid JSON: {what} ({place})"), pointer);
     }
     let (detail, name) = detail(message);
-    if let Some(name) = name.map(segment).filter(|name| !pointer.ends_with(&format!("/{name}"))) {
-        pointer = format!("{pointer}/{name}");
+    if let Some(name) = name.map(segment) {
+        // The path already ends with a name that is not known, but not with one that is missing or given twice.
+        if !(message.starts_with("unknown field") && pointer.ends_with(&format!("/{name}"))) {
+            pointer = format!("{pointer}/{name}");
+        }
     }
     Problem::invalid(pointer, detail)
 }
