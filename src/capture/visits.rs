@@ -148,7 +148,7 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
         clicks: both(from_url, from_cookies),
         visit: Visit { at: now, url: Some(sealed_page(url)), referrer: referrer.map(sealed_page), utm },
         cookies,
-        consent: consent(&wire.consent.unwrap_or_default().0),
+        consent: consent(wire.consent.unwrap_or_default().0),
         ip: None,
         user_agent: agent.map(Sensitive::new),
         keys,

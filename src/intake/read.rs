@@ -10,7 +10,7 @@ use crate::{
         Sensitive, SourceName, Time, TransactionId, Utm, VisitorId,
     },
     privacy::scrub,
-    web::{Object, Problem, consent, cut, page_problem, user},
+    web::{Object, Problem, Word, consent, cut, page_problem, user},
 };
 
 /// Click ids and cookies.
@@ -79,11 +79,11 @@ impl Reader<'_> {
             visitor_id,
             transaction_id,
             money,
-            action_source: post.action_source,
+            action_source: post.action_source.map(|Word(source)| source),
             items: self.items(post.items.unwrap_or_default())?,
             context: self.context(post.context.unwrap_or_default().0, &user)?,
             user,
-            consent: consent(&post.consent.unwrap_or_default().0),
+            consent: consent(post.consent.unwrap_or_default().0),
             properties,
             name,
             event_id,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     model::{ActionSource, Utm, parse_decimal},
-    web::{ConsentWire, Object, UserWire},
+    web::{ConsentWire, Object, UserWire, Word},
 };
 
 /// Levels of lists and objects that `properties` may nest.
@@ -30,7 +30,7 @@ pub(super) struct Post<'a> {
     pub(super) transaction_id: Option<String>,
     pub(super) value: Option<Amount>,
     pub(super) currency: Option<String>,
-    pub(super) action_source: Option<ActionSource>,
+    pub(super) action_source: Option<Word<ActionSource>>,
     pub(super) items: Option<Vec<Object<ItemWire>>>,
     pub(super) user: Option<Object<UserWire>>,
     pub(super) context: Option<Object<ContextWire>>,

@@ -8,6 +8,7 @@ use serde::{
 };
 use url::Url;
 
+use super::json::Word;
 use crate::model::{Choice, Consent, Digest, Raw, RawUser, kind};
 
 /// Page addresses.
@@ -38,8 +39,8 @@ pub struct UserWire {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct ConsentWire {
-    pub(super) ad_user_data: Option<Choice>,
-    pub(super) ad_personalization: Option<Choice>,
+    pub(super) ad_user_data: Option<Word<Choice>>,
+    pub(super) ad_personalization: Option<Word<Choice>>,
 }
 
 /// A value or a list of values.
@@ -118,11 +119,9 @@ pub fn cut(mut text: String, bytes: usize) -> String {
 }
 
 /// The choices as given.
-pub fn consent(wire: &ConsentWire) -> Consent {
-    Consent {
-        ad_user_data: wire.ad_user_data.unwrap_or_default(),
-        ad_personalization: wire.ad_personalization.unwrap_or_default(),
-    }
+pub fn consent(wire: ConsentWire) -> Consent {
+    let choice = |given: Option<Word<Choice>>| given.map(|Word(choice)| choice).unwrap_or_default();
+    Consent { ad_user_data: choice(wire.ad_user_data), ad_personalization: choice(wire.ad_personalization) }
 }
 
 /// The person as given; the error names the field.

@@ -4,7 +4,10 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        self, IgnoredAny, MapAccess, Visitor,
+        value::{MapAccessDeserializer, StrDeserializer},
+    },
 };
 use serde_path_to_error::{Path, Segment};
 
@@ -29,6 +32,25 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
         deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// One word of a fixed choice. A derived `Deserialize` alone also takes `{"granted": null}`.
+pub struct Word<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Text<T> {
+            type Value = Word<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Word<T>, E> {
+                T::deserialize(StrDeserializer::new(text)).map(Word)
+            }
+        }
+        deserializer.deserialize_str(Text(PhantomData))
     }
 }
 
@@ -60,29 +82,32 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8], base: &str) -> Problem {
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let place = format!("line {}, column {}", error.line(), error.column());
     if error.classify() != serde_json::error::Category::Data {
-        let what = if std::str::from_utf8(bytes).is_err() { "the body is not valid UTF-8" } else { message };
-        return Problem::malformed(format!("the body is no valid JSON: {what} ({place})"), pointer);
+        if std::str::from_utf8(bytes).is_err() {
+            return Problem::malformed(format!("the body is not valid UTF-8 ({place})"), pointer);
+        }
+        // The reader also says so of sound JSON with numbers or nesting that it cannot hold.
+        return match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Err(_) => Problem::malformed(format!("the body is no valid JSON: {message} ({place})"), pointer),
+            Ok(_) => Problem::invalid(pointer, format!("cannot be kept: {message} ({place})")),
+        };
     }
     let (detail, name) = detail(message);
-    if let Some(name) = name.map(segment) {
-        // The path already ends with a name that is not known, but not with one that is missing or given twice.
-        if !(message.starts_with("unknown field") && pointer.ends_with(&format!("/{name}"))) {
-            pointer = format!("{pointer}/{name}");
-        }
+    if let Some(name) = name {
+        pointer = format!("{pointer}/{}", segment(name));
     }
     Problem::invalid(pointer, detail)
 }
 
-/// What is wrong, without the value that is, and the name of the field if the message tells it.
+/// What is wrong, without the value that is, and the name of the field if the path does not end with it.
 fn detail(message: &str) -> (String, Option<&str>) {
-    let name = || message.split('`').nth(1);
+    let name = |start: &str| message.strip_prefix(start)?.strip_suffix('`');
     let expected = || message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
     if message.starts_with("unknown field") {
-        (format!("this field is not known here; known: {}", expected().trim_start_matches("one of ")), name())
-    } else if message.starts_with("duplicate field") {
-        ("this field is given twice".to_owned(), name())
-    } else if message.starts_with("missing field") {
-        ("this field is missing".to_owned(), name())
+        (format!("this field is not known here; known: {}", expected().trim_start_matches("one of ")), None)
+    } else if let Some(name) = name("duplicate field `") {
+        ("this field is given twice".to_owned(), Some(name))
+    } else if let Some(name) = name("missing field `") {
+        ("this field is missing".to_owned(), Some(name))
     } else if ["invalid type", "invalid value", "invalid length", "unknown variant"]
         .iter()
         .any(|s| message.starts_with(s))

@@ -13,7 +13,7 @@ pub use body::{discard, read_body, require_json};
 pub use client::{Network, TrustedProxies};
 pub use fields::{ConsentWire, LeadId, OneOrMany, UserWire, consent, cut, page_problem, user};
 pub use files::{ServedFile, files_router};
-pub use json::{Object, read_json};
+pub use json::{Object, Word, read_json};
 pub use problem::{Problem, RequestId};
 
 use axum::{
@@ -36,7 +36,7 @@ pub async fn with_request_id(mut request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(header::HOST).into_iter().take(2).count();
     let hosted = hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11);
     let mut answer = if hosted { next.run(request).await } else { Problem::bad_request().into_response() };
-    if answer.status().is_client_error() && !is_problem(&answer) {
+    if answer.status().is_client_error() && !is_ours(&answer) {
         let problem = match answer.status() {
             StatusCode::NOT_FOUND => Problem::not_found(),
             StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(),
@@ -57,6 +57,8 @@ pub async fn with_request_id(mut request: Request, next: Next) -> Response {
     answer
 }
 
-fn is_problem(answer: &Response) -> bool {
-    answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::MEDIA_TYPE)
+/// Whether a refusal says what it is about: the router's own are empty or plain text.
+fn is_ours(answer: &Response) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/"))
 }

@@ -10,9 +10,6 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// The media type of problems.
-pub(super) const MEDIA_TYPE: &str = "application/problem+json";
-
 /// The id of a request: 64 random bits, in hex.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId(u64);
@@ -168,7 +165,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        let mut answer = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = answer.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
