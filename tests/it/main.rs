@@ -1,4 +1,5 @@
 //! Journeys through the real binary and the real router, over real HTTP, against the strict sandbox.
 
+mod bad_input;
 mod layers;
 mod support;

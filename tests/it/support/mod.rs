@@ -15,23 +15,23 @@ use conversion_relay::{
 use serde_json::Value;
 
 /// The key of the configuration that [`Setup`] writes.
-pub const KEY: &str = "key-of-the-test-shop";
+pub(crate) const KEY: &str = "key-of-the-test-shop";
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The stand-in platforms, on a port of their own.
-pub struct Platforms {
+pub(crate) struct Platforms {
     /// What they got, and how to make them fail.
-    pub sandbox: Arc<Sandbox>,
+    pub(crate) sandbox: Arc<Sandbox>,
     /// `http://127.0.0.1:PORT`
-    pub url: String,
+    pub(crate) url: String,
     _serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Platforms {
     /// Starts them.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let sandbox = Sandbox::new(Arc::new(SystemClock), sandbox::Config::default());
@@ -40,7 +40,7 @@ impl Platforms {
     }
 
     /// A Meta and a Data Manager destination here.
-    pub fn destinations(&self) -> String {
+    pub(crate) fn destinations(&self) -> String {
         let url = &self.url;
         format!(
             r#"
@@ -71,14 +71,15 @@ generate_lead = "987654322"
 }
 
 /// A configuration and a data directory that outlive the processes started on them.
-pub struct Setup {
+pub(crate) struct Setup {
     directory: tempfile::TempDir,
     config: PathBuf,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Setup {
     /// Retries are quick and visits are not waited for; `more` is added to the file.
-    pub fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("relay.toml");
         let data = directory.path().join("data");
@@ -106,31 +107,39 @@ drain = "5s"
             data.display()
         );
         std::fs::write(&config, text).expect("writes");
-        Self { directory, config }
+        Self { directory, config, environment: Vec::new() }
+    }
+
+    /// Starts with this environment variable, such as `RELAY__STORE__QUEUE_MAX`, which overrides a setting.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
     }
 
     /// The data directory.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
     /// The configuration file.
-    pub fn config(&self) -> &Path {
+    pub(crate) fn config(&self) -> &Path {
         &self.config
     }
 
+    /// `conversion-relay serve` on this configuration, logging at trace level.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conversion-relay"));
+        command.args(["serve", "--config"]).arg(&self.config);
+        command.env("RUST_LOG", "trace,hyper=info,reqwest=info,h2=info,rustls=info,sled=info");
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        command
+    }
+
     /// Starts the relay and waits until it listens.
-    pub fn start(&self) -> Relay {
+    pub(crate) fn start(&self) -> Relay {
         let log = self.directory.path().join("log.txt");
         let log = std::fs::File::options().create(true).append(true).open(log).expect("a log file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_conversion-relay"))
-            .args(["serve", "--config"])
-            .arg(&self.config)
-            .env("RUST_LOG", "trace,hyper=info,reqwest=info,h2=info,rustls=info,sled=info")
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
+        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("says where it listens").expect("is text");
         let address = |marker: &str| {
@@ -142,30 +151,52 @@ drain = "5s"
     }
 
     /// What all processes started on this logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log.txt")).expect("reads")
     }
 }
 
+/// A whole answer.
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its headers.
+    pub(crate) headers: reqwest::header::HeaderMap,
+    /// Its body.
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// A header as text; empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("is text"))
+    }
+
+    /// The body as JSON, null if it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+}
+
 /// A running relay. Killed when dropped.
-pub struct Relay {
+pub(crate) struct Relay {
     child: Child,
     /// `http://127.0.0.1:PORT` of the public listener.
-    pub public: String,
+    pub(crate) public: String,
     /// The same of the admin listener.
-    pub admin: String,
+    pub(crate) admin: String,
     /// For requests of all kinds.
-    pub client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Relay {
     /// Posts JSON with the key. Status and body.
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.post_bytes(path, body.to_string().into_bytes()).await
     }
 
     /// Posts bytes as JSON with the key. Status and body.
-    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+    pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
         let request = self.client.post(format!("{}{path}", self.public)).bearer_auth(KEY);
         let answer = request.header("content-type", "application/json").body(body).send().await.expect("answers");
         let status = answer.status().as_u16();
@@ -173,15 +204,22 @@ impl Relay {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.expect("answers");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, text: answer.text().await.expect("has a body") }
+    }
+
     /// Reads JSON from the admin listener.
-    pub async fn admin(&self, path: &str) -> Value {
+    pub(crate) async fn admin(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.admin)).send().await.expect("answers");
         let text = answer.text().await.expect("has a body");
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
     /// Waits until nothing is queued, and returns the balance.
-    pub async fn settled(&self) -> Value {
+    pub(crate) async fn settled(&self) -> Value {
         let began = Instant::now();
         loop {
             let balance = self.admin("/v1/balance").await;
@@ -195,13 +233,13 @@ impl Relay {
     }
 
     /// SIGKILL, as a crash does it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("kills");
         self.child.wait().expect("ends");
     }
 
     /// SIGTERM, as an operator does it. Whether it ended well.
-    pub fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
         self.child.wait().expect("ends").success()
