@@ -1,6 +1,6 @@
 //! `conversion-relay serve`
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use crate::{app, model::SystemClock, telemetry};
 
@@ -17,12 +17,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data = config.store.path.clone();
     let running = app::start(config, Arc::new(SystemClock)).await?;
     let (public, admin) = (running.public, running.admin);
-    println!("listening on http://{public}, for the operator on http://{admin}");
-    println!("data is in {}", data.display());
+    let mut banner = format!("listening on http://{public}, for the operator on http://{admin}\n");
+    banner += &format!("data is in {}\n", data.display());
     let key = match &running.generated_key {
         Some((key, true)) => {
-            println!(
-                "no key is configured, so one was made for you (shown this once, kept in {}/relay.key): {}",
+            banner += &format!(
+                "no key is configured, so one was made for you (shown this once, kept in {}/relay.key): {}\n",
                 data.display(),
                 key.expose()
             );
@@ -31,11 +31,13 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some((_, false)) => format!("$(cat {}/relay.key)", data.display()),
         None => "YOUR-KEY".to_owned(),
     };
-    println!(
+    banner += &format!(
         "try: curl http://{public}/v1/events -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \
          -d '{{\"event\":\"purchase\",\"transaction_id\":\"1001\",\"value\":\"49.99\",\"currency\":\"USD\",\
-         \"user\":{{\"email\":\"ada@example.com\"}}}}'"
+         \"user\":{{\"email\":\"ada@example.com\"}}}}'\n"
     );
+    // Nobody has to read it: `serve | head -1` must not end the relay.
+    let _unread = std::io::stdout().write_all(banner.as_bytes());
     super::asked_to_end().await;
     tracing::info!("stopping: finishing what is in flight");
     running.stop().await;
