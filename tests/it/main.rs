@@ -1,5 +1,6 @@
 //! Journeys through the real binary and the real router, over real HTTP, against the strict sandbox.
 
 mod bad_input;
+mod http;
 mod layers;
 mod support;

@@ -140,14 +140,20 @@ drain = "5s"
         let log = self.directory.path().join("log.txt");
         let log = std::fs::File::options().create(true).append(true).open(log).expect("a log file");
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let first = lines.next().expect("says where it listens").expect("is text");
+        let mut banner = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+            banner.push(line.expect("is text"));
+            if banner.last().is_some_and(|line| line.starts_with("try: ")) {
+                break;
+            }
+        }
+        let first = banner.first().expect("says where it listens").clone();
         let address = |marker: &str| {
             let found = first.split(marker).nth(1).expect("an address").split([',', ' ']).next();
             format!("http://{}", found.expect("an address"))
         };
         let (public, admin) = (address("listening on http://"), address("operator on http://"));
-        Relay { child, public, admin, client: reqwest::Client::new() }
+        Relay { child, banner, public, admin, client: reqwest::Client::new() }
     }
 
     /// What all processes started on this logged.
@@ -181,6 +187,8 @@ impl Answer {
 /// A running relay. Killed when dropped.
 pub(crate) struct Relay {
     child: Child,
+    /// What it said at its start.
+    pub(crate) banner: Vec<String>,
     /// `http://127.0.0.1:PORT` of the public listener.
     pub(crate) public: String,
     /// The same of the admin listener.
