@@ -385,7 +385,7 @@ impl Watched {
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Answer {
         let request = self.relay.client.post(format!("{}{path}", self.relay.public)).bearer_auth(KEY);
-        self.relay.send(request.header("content-type", "application/json").body(body)).await
+        Relay::send(request.header("content-type", "application/json").body(body)).await
     }
 
     /// The answer is a problem of this status and pointer (`*`: any, `-`: none) that quotes nothing personal, and the
@@ -490,7 +490,7 @@ async fn requests_that_are_wrong_before_their_body_is_read_are_refused() {
     ));
     let requests: Vec<_> = requests;
     for (what, status, request) in requests {
-        let answer = relay.relay.send(request).await;
+        let answer = Relay::send(request).await;
         relay.refused(what, &answer, status, "-").await;
         match status {
             401 => assert_eq!(answer.header("www-authenticate"), "Bearer"),
@@ -510,7 +510,7 @@ async fn bodies_over_the_limit_get_a_413_however_they_come() {
     let answer = relay.post("/v1/visits", vec![b' '; 100 << 10]).await;
     relay.refused("a visit of 100 KiB", &answer, 413, "-").await;
     let unauthorized = relay.relay.client.post(format!("{}/v1/events", relay.relay.public)).body(ten.clone());
-    let answer = relay.relay.send(unauthorized).await;
+    let answer = Relay::send(unauthorized).await;
     relay.refused("10 MB without a key", &answer, 401, "-").await;
 
     let mut chunked = head("POST", "/v1/events", "Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n");

@@ -120,7 +120,7 @@ async fn a_full_queue_is_said_and_nothing_of_the_request_is_stored() {
     let url = format!("{}/v1/events", relay.public);
     let post = async |body: Value| {
         let request = relay.client.post(&url).bearer_auth(KEY).header("content-type", "application/json");
-        relay.send(request.body(body.to_string())).await
+        Relay::send(request.body(body.to_string())).await
     };
     let mut accepted = 0;
     let full = loop {
@@ -137,7 +137,7 @@ async fn a_full_queue_is_said_and_nothing_of_the_request_is_stored() {
     let batch: Vec<Value> = (0..5).map(|i| purchase(&format!("qb-{i}"))).collect();
     assert_eq!(post(json!({ "events": batch })).await.status, 503);
     assert_eq!(relay.admin("/v1/balance").await["accepted"], accepted, "all or nothing");
-    let ready = relay.send(relay.client.get(format!("{}/readyz", relay.public))).await;
+    let ready = Relay::send(relay.client.get(format!("{}/readyz", relay.public))).await;
     assert_eq!(ready.status, 200, "other work goes on");
     platforms.sandbox.set_fault(Platform::Meta, Fault::default());
     relay.settled().await;
@@ -151,16 +151,16 @@ async fn both_listeners_say_how_they_are_and_name_each_request() {
     let mut ids = std::collections::HashSet::new();
     for listener in [&relay.public, &relay.admin] {
         for (path, status, text) in [("/healthz", 200, "ok\n"), ("/readyz", 200, "ready\n"), ("/nothing", 404, "")] {
-            let answer = relay.send(relay.client.get(format!("{listener}{path}"))).await;
+            let answer = Relay::send(relay.client.get(format!("{listener}{path}"))).await;
             assert_eq!(answer.status, status, "{listener}{path}");
             assert!(text.is_empty() || answer.text == text);
             let id = answer.header("x-request-id").to_owned();
             assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()) && ids.insert(id.clone()), "{id}");
         }
     }
-    let metrics = relay.send(relay.client.get(format!("{}/metrics", relay.admin))).await;
+    let metrics = Relay::send(relay.client.get(format!("{}/metrics", relay.admin))).await;
     assert!(metrics.text.contains("relay_queue_depth") && metrics.text.ends_with("# EOF\n"), "{}", metrics.text);
-    let public = relay.send(relay.client.get(format!("{}/metrics", relay.public))).await;
+    let public = Relay::send(relay.client.get(format!("{}/metrics", relay.public))).await;
     assert_eq!(public.status, 404, "the operator's paths are on the operator's listener");
 }
 
@@ -175,7 +175,7 @@ async fn without_a_configured_key_one_is_made_that_only_its_owner_reads() {
     assert!(key.len() >= 32 && !setup.log().contains(&key), "but not logged");
     let post = async |relay: &Relay, key: &str| {
         let request = relay.client.post(format!("{}/v1/events", relay.public)).bearer_auth(key);
-        relay.send(request.header("content-type", "application/json").body("{\"event\":\"purchase\"}")).await.status
+        Relay::send(request.header("content-type", "application/json").body("{\"event\":\"purchase\"}")).await.status
     };
     assert_eq!((post(&relay, &key).await, post(&relay, KEY).await), (202, 401));
     assert!(relay.terminate());
@@ -205,13 +205,13 @@ async fn import_files_are_served_to_whoever_has_the_password() {
     relay.settled().await;
     let url = format!("{}/files/import.csv", relay.public);
     let get = || relay.client.get(&url).basic_auth("google", Some("password of the pull"));
-    let file = relay.send(get()).await;
+    let file = Relay::send(get()).await;
     assert_eq!((file.status, file.header("content-type")), (200, "text/csv; charset=utf-8"), "{}", file.text);
     assert!(file.text.contains("Cj0-Click") && file.text.contains("Offline purchase"), "{}", file.text);
     let etag = file.header("etag").to_owned();
     assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}");
     for (tag, status) in [(etag.as_str(), 304), (&format!("W/{etag}"), 304), ("\"x\", *", 304), ("\"x\"", 200)] {
-        let again = relay.send(get().header("if-none-match", tag)).await;
+        let again = Relay::send(get().header("if-none-match", tag)).await;
         assert_eq!((again.status, again.text.is_empty(), again.header("etag")), (status, status == 304, etag.as_str()));
     }
     for wrong in [
@@ -219,12 +219,12 @@ async fn import_files_are_served_to_whoever_has_the_password() {
         relay.client.get(&url).basic_auth("google", Some("guess")),
         relay.client.get(&url).bearer_auth(KEY),
     ] {
-        let answer = relay.send(wrong).await;
+        let answer = Relay::send(wrong).await;
         assert_eq!((answer.status, answer.header("content-type")), (401, "application/problem+json"));
         assert!(answer.header("www-authenticate").starts_with("Basic realm="));
     }
     let unknown = relay.client.get(format!("{}/files/other.csv", relay.public));
-    assert_eq!(relay.send(unknown).await.status, 404);
+    assert_eq!(Relay::send(unknown).await.status, 404);
 }
 
 #[tokio::test]
@@ -235,14 +235,14 @@ async fn the_admin_listener_wants_its_token_if_one_is_configured() {
     for path in ["/v1/balance", "/v1/destinations", "/v1/events/x", "/metrics"] {
         let get = || relay.client.get(format!("{}{path}", relay.admin));
         for wrong in [get(), get().bearer_auth(KEY), get().basic_auth("", Some(token))] {
-            let answer = relay.send(wrong).await;
+            let answer = Relay::send(wrong).await;
             assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"), "{path}");
             assert_eq!(answer.header("content-type"), "application/problem+json");
         }
-        let status = relay.send(get().bearer_auth(token)).await.status;
+        let status = Relay::send(get().bearer_auth(token)).await.status;
         assert_eq!(status, if path == "/v1/events/x" { 404 } else { 200 }, "{path}");
     }
-    let health = relay.send(relay.client.get(format!("{}/healthz", relay.admin))).await;
+    let health = Relay::send(relay.client.get(format!("{}/healthz", relay.admin))).await;
     assert_eq!(health.status, 200, "health checks have no token");
     assert_eq!(relay.post("/v1/events", &purchase("o-1")).await.0, 202, "intake has its own key");
 }
@@ -373,7 +373,7 @@ async fn a_second_report_fills_what_the_first_left_open_while_it_is_unsent() {
         "user": {"phone": "+1 650 555 1212"}, "context": {"fbp": fbp, "gclid": "G-second"}
     });
     let request = relay.client.post(format!("{}/v1/events", relay.public)).bearer_auth("key-of-the-test-crm");
-    let answer = relay.send(request.header("content-type", "application/json").body(second.to_string())).await;
+    let answer = Relay::send(request.header("content-type", "application/json").body(second.to_string())).await;
     assert_eq!((answer.status, status_of(&answer.json()["results"][0])), (202, ("duplicate", "m-1")));
     for platform in [Platform::Meta, Platform::DataManager] {
         platforms.sandbox.set_fault(platform, Fault::default());

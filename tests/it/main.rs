@@ -3,4 +3,5 @@
 mod bad_input;
 mod http;
 mod layers;
+mod leaks;
 mod support;

@@ -213,7 +213,7 @@ impl Relay {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
         let answer = request.send().await.expect("answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Answer { status, headers, text: answer.text().await.expect("has a body") }
