@@ -32,8 +32,8 @@ pub async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     }
 }
 
-/// Reads what is left of a body, up to a bound, before a refusal that does not need it. Closing the connection with bytes
-/// unread resets it, and most clients then never see the answer.
+/// Reads what is left of a body, up to a bound, before a refusal that does not need it. Closing the connection with
+/// bytes unread resets it, and most clients then never see the answer.
 pub async fn discard(mut body: Body) {
     let rest = async {
         let mut length = 0;

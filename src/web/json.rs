@@ -130,8 +130,8 @@ fn pointer(path: &Path) -> String {
     pointer
 }
 
-/// A name as a segment of a JSON pointer. Names come from outside too: only what reads as a name of a field is repeated,
-/// no e-mail address, phone number, street, or name of a person with a space in it.
+/// A name as a segment of a JSON pointer. Names come from outside too: only what reads as a name of a field is
+/// repeated, no e-mail address, phone number, street, or name of a person with a space in it.
 fn segment(name: &str) -> String {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.$[]".contains(&b));
     if name.len() > 64 || !plain || looks_like_contact_data(name) {

@@ -1,4 +1,4 @@
-//! Malformed input: each kind gets a 4xx problem that names the field and quotes nothing, and the next good event works.
+//! Malformed input: each kind gets a 4xx problem that names the field and quotes nothing; the next good event works.
 
 use std::{
     io::{Read as _, Write as _},
@@ -356,7 +356,7 @@ fn types() -> Vec<(String, Vec<u8>)> {
             wrong.push(value.as_object().expect("an object").values().cloned().collect());
         }
         let amount = ["/value", "/items/0/quantity", "/items/0/price"].contains(&pointer.as_str());
-        wrong.retain(|wrong| !(amount && wrong.is_number()) && !(pointer == "/properties" && wrong.is_object()));
+        wrong.retain(|wrong| !(amount && wrong.is_number() || pointer == "/properties" && wrong.is_object()));
         cases.extend(wrong.into_iter().map(|wrong| (pointer.clone(), with(&pointer, wrong))));
     }
     cases

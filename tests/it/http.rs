@@ -103,7 +103,9 @@ async fn a_batch_is_answered_in_its_order() {
     for (i, result) in results.iter().enumerate() {
         assert_eq!(status_of(result), ("accepted", format!("b-{i}").as_str()));
     }
-    let again = json!({"events": [events[7], {"event": "purchase", "event_id": "new"}, {"event": "refund", "event_id": "b-8"}]});
+    let (new, conflict) =
+        (json!({"event": "purchase", "event_id": "new"}), json!({"event": "refund", "event_id": "b-8"}));
+    let again = json!({"events": [events[7], new, conflict]});
     let (status, answer) = relay.post("/v1/events", &again).await;
     let results: Vec<&str> = answer["results"].as_array().expect("results").iter().map(|r| status_of(r).0).collect();
     assert_eq!((status, results), (207, vec!["duplicate", "accepted", "rejected"]));

@@ -1,9 +1,9 @@
-//! Contact details never rest: whatever is posted, wherever it stands in the request, neither the data directory nor the
-//! log, an answer or a metric holds it.
+//! Contact details never rest: whatever is posted, wherever it stands in the request, neither the data directory nor
+//! the log, an answer or a metric holds it.
 //!
 //! Not searched for, as they may be kept in clear: the country and, with a country and both names, the postal code (the
-//! only form Google takes them in); a first name, last name or city alone in UTM values, item names and paths (campaigns
-//! and products are called that); a phone number or name under a name that says nothing in a request that does not give
+//! only form Google takes them in); a first name, last name or city alone in UTM values, item names and paths
+//! (campaigns and products are called that); an amount of as many digits; a phone number or name under a name that says nothing in a request that does not give
 //! it as the person's, which nobody can tell from an order number.
 
 use std::{
@@ -89,13 +89,15 @@ fn event(id: &str, user: &Value) -> Value {
     json!({
         "event": "purchase", "event_id": id, "value": "49.99", "currency": "USD", "user": user,
         "items": [{"id": "sku-1", "name": "Mug", "quantity": 1, "price": "49.99"}],
-        "context": {"user_agent": "Mozilla/5.0 (X11)", "ip": "203.0.113.7", "url": "https://shop.example/thanks", "utm": {}},
+        "context": {
+            "user_agent": "Mozilla/5.0 (X11)", "ip": "203.0.113.7", "url": "https://shop.example/thanks", "utm": {}
+        },
         "consent": {"ad_user_data": "granted"}, "properties": {"plan": "pro", "nested": {"list": [1]}}
     })
 }
 
-/// `base` with `value` smuggled into every place in turn. `alone`: it is not a whole identity, so only where each part of
-/// one is looked for.
+/// `base` with `value` smuggled into every place in turn. `alone`: it is not a whole identity, so only where each part
+/// of one is looked for.
 fn smuggled(base: &Value, value: &str, alone: bool) -> Vec<Value> {
     let code = encoded(value);
     let (twice, plus) = (encoded(&code), code.replace("%20", "+"));

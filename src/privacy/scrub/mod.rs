@@ -19,8 +19,8 @@ use crate::model::RawUser;
 const REDACTED: &str = "redacted";
 
 /// `url` without the parameters that hold contact data (in the query, and in a fragment written like one), without user
-/// name and password, and with `redacted` for the path segments that tell who the person is: an e-mail address, a posted
-/// phone number, both posted names, street or date of birth.
+/// name and password, and with `redacted` for the path segments that tell who the person is: an e-mail address, a
+/// posted phone number, both posted names, street or date of birth.
 ///
 /// Click ids stay unless they hold an e-mail address, UTM parameters unless they tell who the person is.
 #[must_use]
@@ -48,8 +48,8 @@ pub fn properties(mut properties: Map<String, Value>, user: &RawUser) -> Map<Str
     properties
 }
 
-/// `text`, a name of an item or a UTM value, unless it tells who the person is. One posted name or the city alone stays:
-/// products and campaigns are called that too.
+/// `text`, a name of an item or a UTM value, unless it tells who the person is. One posted name or the city alone
+/// stays: products and campaigns are called that too.
 #[must_use]
 pub fn text(text: String, user: &RawUser) -> Option<String> {
     if Posted::of(user).identity_is_in(&text) { None } else { Some(text) }

@@ -129,7 +129,7 @@ drain = "5s"
     /// `conversion-relay serve` on this configuration, logging at trace level.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conversion-relay"));
-        command.args(["serve", "--config"]).arg(&self.config);
+        command.args(["serve", "--config"]).arg(self.config());
         command.env("RUST_LOG", "trace,hyper=info,reqwest=info,h2=info,rustls=info,sled=info");
         command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command
