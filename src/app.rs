@@ -298,8 +298,11 @@ async fn maintain(
         if stores.events.health() != Health::Ok {
             warn_on_error("the event store did not recover", stores.events.recover()).await;
         }
+        if stores.visits.health() != Health::Ok {
+            warn_on_error("the visitor store did not recover", stores.visits.recover()).await;
+        }
         rounds += 1;
-        if rounds % (RETAIN_EVERY.as_secs() / RECOVER_EVERY.as_secs()) == 0 {
+        if rounds.is_multiple_of(RETAIN_EVERY.as_secs() / RECOVER_EVERY.as_secs()) {
             let now = clock.now();
             warn_on_error("retention of events", stores.events.retain(now)).await;
             warn_on_error("retention of visitors", context::retain(&stores, now.minus(visits))).await;

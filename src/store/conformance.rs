@@ -247,7 +247,7 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
         delivery.state = NewState::Queued { due, deadline: START.plus(WEEK), wait: Some(WaitReason::Visit) };
     }
     stores.events.accept(vec![new]).await.expect("accepts");
-    assert_eq!(stores.events.awaited(), [visitor.clone()]);
+    assert_eq!(stores.events.awaited(), std::slice::from_ref(&visitor));
     let waiting = stores.events.waiting_for(&visitor).await.expect("reads");
     let mut completed = queued(waiting[0].sealed.clone(), &ids);
     completed.event.context.cookies.fbp = Some("fb.1.1.1".into());

@@ -251,4 +251,8 @@ impl VisitStore for Visitors {
     fn health(&self) -> Health {
         Health::Ok
     }
+
+    async fn recover(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -274,6 +274,9 @@ pub trait VisitStore: Send + Sync {
 
     /// Whether it works.
     fn health(&self) -> Health;
+
+    /// Tries to work again after a failure, without waiting for somebody's visit.
+    async fn recover(&self) -> Result<(), StoreError>;
 }
 
 /// Both stores of one engine.

@@ -67,7 +67,7 @@ fn accepted_frame(new: &NewEvent) -> Vec<u8> {
 /// A record on its way to the disk.
 enum Staged {
     Accepted(Prepared),
-    Other(Record),
+    Other(Box<Record>),
 }
 
 /// An answer that is due once the group is durable.
@@ -215,12 +215,18 @@ impl Committer {
     /// Gives the event at `place` more content: from its visit (`complete`), or from a second report of it.
     fn change(&self, group: &mut Group, place: Place, new: NewEvent, complete: bool) -> Result<(), StoreError> {
         let staged = group.changes.get(&place).copied();
-        let Content { event: mut current, deadlines: mut all } = match staged.map(|index| &group.staged[index]) {
-            Some(Staged::Other(Record::Changed { event, deadlines, .. })) => {
-                Content { event: event.clone(), deadlines: deadlines.clone() }
-            }
-            _ => self.shared.content(place)?,
+        let staged = staged.and_then(|index| match &group.staged[index] {
+            Staged::Other(record) => Content::of((**record).clone()).ok(),
+            Staged::Accepted(_) => None,
+        });
+        let Content { event: mut current, deadlines: mut all } = match staged {
+            Some(content) => content,
+            None => self.shared.content(place)?,
         };
+        // Most second reports add nothing: that is found out before anything else is read.
+        if !complete && !current.fill_from(&new.event) {
+            return Ok(());
+        }
         let mut ended: HashSet<DestinationId> =
             group.ended.iter().filter(|(_, about)| *about == place).map(|&(destination, _)| destination).collect();
         for record in self.shared.history(place)? {
@@ -247,9 +253,6 @@ impl Committer {
             deliveries.extend(new.deliveries.iter().filter(queued));
             completed
         } else {
-            if !current.fill_from(&new.event) {
-                return Ok(());
-            }
             current
         };
         for (destination, deadline) in deadlines(&deliveries) {
@@ -262,7 +265,7 @@ impl Committer {
         let index = group.staged.len();
         group.changes.insert(place, index);
         let record = Record::Changed { place, event: content, deliveries, deadlines: all, completed: complete };
-        group.staged.push(Staged::Other(record));
+        group.staged.push(Staged::Other(Box::new(record)));
         Ok(())
     }
 
@@ -280,7 +283,8 @@ impl Committer {
         let over = held.iter().filter(|(_, step)| matches!(step, Step::Ended(_)));
         group.ended.extend(over.map(|&(place, _)| (destination, place)));
         if settled > 0 || mark.is_some() {
-            group.staged.push(Staged::Other(Record::Settled { destination, attempt, steps: held, mark }));
+            let record = Record::Settled { destination, attempt, steps: held, mark };
+            group.staged.push(Staged::Other(Box::new(record)));
         }
         settled
     }
@@ -303,7 +307,7 @@ impl Committer {
             ids.push(id);
         }
         if names != book.names || !missed.is_empty() {
-            group.staged.push(Staged::Other(Record::Destinations { names, missed }));
+            group.staged.push(Staged::Other(Box::new(Record::Destinations { names, missed })));
         }
         ids
     }
@@ -349,7 +353,7 @@ impl Committer {
             offsets.push(u32::try_from(offset).map_err(|_| io::Error::other("a segment outgrew its addresses"))?);
             match staged {
                 Staged::Accepted(new) => self.buffer.extend_from_slice(&new.frame),
-                Staged::Other(record) => self.buffer.extend_from_slice(&record::encode(record)),
+                Staged::Other(record) => self.buffer.extend_from_slice(&record::encode(&**record)),
             }
         }
         let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -416,7 +420,7 @@ impl Committer {
                 Staged::Other(record) => {
                     log::index_record(index, record, offset);
                     book.apply(record, at);
-                    if let Record::Changed { deliveries, .. } = record {
+                    if let Record::Changed { deliveries, .. } = &**record {
                         wake.extend(deliveries.iter().map(|delivery| delivery.destination));
                     }
                 }
