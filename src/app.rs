@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, middleware, routing::get, serve::ListenerExt as _};
+use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
     telemetry,
-    web::{self, Problem, ServedFile},
+    web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
 /// How often what is past its retention is looked for.
@@ -253,15 +253,11 @@ fn local(listener: &TcpListener) -> SocketAddr {
 
 async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let routes = routes.layer(middleware::from_fn(web::with_request_id));
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and complete: waiting for more to send with them only costs time.
-        let _unsupported = stream.set_nodelay(true);
-    });
+    let service = routes.into_make_service_with_connect_info::<Peer>();
     let shutdown = async move {
         let _gone = stopped.wait_for(|stopped| *stopped).await;
     };
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+    axum::serve(BoundedListener::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
 fn health_router(stores: Stores, draining: Arc<AtomicBool>) -> Router {

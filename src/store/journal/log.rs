@@ -20,6 +20,8 @@ pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// What one read brings in.
 const READ_BYTES: usize = 256 << 10;
+/// What replay holds in memory of a segment.
+const SCAN_BYTES: usize = 4 << 20;
 /// A single record is read with this much first.
 const RECORD_READ_BYTES: usize = 4 << 10;
 
@@ -252,38 +254,52 @@ fn scan(
     last: bool,
 ) -> Result<(OpenIndex, u64), StoreError> {
     let mut index = OpenIndex::default();
-    let length = usize::try_from(file.length().map_err(|error| unavailable(&error))?).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    let got = file.read_at(&mut bytes, 0).map_err(|error| unavailable(&error))?;
-    bytes.truncate(got);
-    let mut at = 0;
-    while at < bytes.len() {
-        let Some(frame) = record::frame(&bytes[at..]) else {
-            let Some(next) = resume(&bytes, at) else { break };
-            tracing::error!(segment = number, offset = at, bytes = next - at, "damaged records are left out");
-            at = next;
-            continue;
-        };
-        let offset = u32::try_from(at).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
-        match record::decode(frame) {
-            Some(record) => {
-                index_record(&mut index, &record, offset);
-                if let Some(book) = book.as_deref_mut() {
-                    book.apply(&record, place_at(number, offset));
+    // A stretch of the segment in memory, where it begins in the file, and how far it is read.
+    let (mut window, mut start, mut at) = (Vec::new(), 0_u64, 0);
+    loop {
+        let Some(frame) = record::frame(&window[at..]) else {
+            let place = start + at as u64;
+            let wanted = record::frame_bytes(&window[at..]).unwrap_or(0).max(SCAN_BYTES);
+            if window.len() - at < wanted {
+                let more = read_from(file, place, wanted)?;
+                let grown = more.len() > window.len() - at;
+                (window, start, at) = (more, place, 0);
+                if grown {
+                    continue;
                 }
             }
-            None => {
-                return Err(StoreError::Damaged(format!(
-                    "segment {number} holds a record of another version of conversion-relay; use the version that wrote it"
-                )));
-            }
+            let rest = read_from(file, place, usize::MAX)?;
+            let Some(next) = resume(&rest, 0) else { break };
+            tracing::error!(segment = number, offset = place, bytes = next, "damaged records are left out");
+            (window, start, at) = (Vec::new(), place + next as u64, 0);
+            continue;
+        };
+        let offset = start + at as u64;
+        let offset = u32::try_from(offset).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
+        let Some(record) = record::decode(frame) else {
+            let message = "holds a record of another version of conversion-relay; use the version that wrote it";
+            return Err(StoreError::Damaged(format!("segment {number} {message}")));
+        };
+        index_record(&mut index, &record, offset);
+        if let Some(book) = book.as_deref_mut() {
+            book.apply(&record, place_at(number, offset));
         }
         at += frame.len();
     }
-    if !last && at < bytes.len() {
-        tracing::error!(segment = number, offset = at, "the end of a full segment is damaged");
+    let end = start + at as u64;
+    if !last && end < file.length().map_err(|error| unavailable(&error))? {
+        tracing::error!(segment = number, offset = end, "the end of a full segment is damaged");
     }
-    Ok((index, at as u64))
+    Ok((index, end))
+}
+
+/// Up to `most` bytes from `offset` on.
+fn read_from(file: &dyn DiskFile, offset: u64, most: usize) -> Result<Vec<u8>, StoreError> {
+    let left = file.length().map_err(|error| unavailable(&error))?.saturating_sub(offset);
+    let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(most)];
+    let got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    bytes.truncate(got);
+    Ok(bytes)
 }
 
 /// Where the next valid record is after damage at `from`.
