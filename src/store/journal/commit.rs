@@ -238,7 +238,8 @@ impl Committer {
             }
         }
         let unsent = |destination: &DestinationId| !ended.contains(destination);
-        if !all.iter().any(|(destination, _)| unsent(destination)) {
+        let pending = all.iter().filter(|(destination, _)| unsent(destination)).count();
+        if pending == 0 {
             return Ok(());
         }
         let mut deliveries: Vec<NewDelivery> = Vec::new();
@@ -264,7 +265,9 @@ impl Committer {
         group.ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| (d.destination, place)));
         let index = group.staged.len();
         group.changes.insert(place, index);
-        let record = Record::Changed { place, event: content, deliveries, deadlines: all, completed: complete };
+        let pending = u16::try_from(pending).unwrap_or(u16::MAX);
+        let record =
+            Record::Changed { place, event: content, deliveries, deadlines: all, pending, completed: complete };
         group.staged.push(Staged::Other(Box::new(record)));
         Ok(())
     }
@@ -493,7 +496,7 @@ impl Committer {
                 break;
             }
             self.shared.log.write().unwrap_or_else(PoisonError::into_inner).full.remove(&number);
-            self.shared.book().forget_settled(number);
+            self.shared.book().forget_segment(number);
             self.shared.disk.remove(&segment_name(number))?;
             self.shared.disk.remove(&index_name(number))?;
             tracing::info!(segment = number, "deleted a journal segment past its retention");

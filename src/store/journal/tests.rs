@@ -241,7 +241,14 @@ fn sample_records() -> Vec<Record> {
     vec![
         Record::Destinations { names: vec!["meta".into()], missed: vec![(DestinationId(0), 3)] },
         Record::Accepted { event: event.clone(), deliveries: deliveries.clone(), waits_for: VisitorId::new("v1").ok() },
-        Record::Changed { place, event, deliveries, deadlines: vec![(DestinationId(0), START)], completed: true },
+        Record::Changed {
+            place,
+            event,
+            deliveries,
+            deadlines: vec![(DestinationId(0), START)],
+            pending: 1,
+            completed: true,
+        },
         Record::Settled {
             destination: DestinationId(0),
             attempt: Some(attempt),
