@@ -143,35 +143,7 @@ impl Log {
 
     /// The record at `place`.
     pub(super) fn read(&self, place: Place) -> Result<Record, StoreError> {
-        let file = self.file(place)?;
-        let mut bytes = vec![0; RECORD_READ_BYTES];
-        let offset = u64::from(offset_of(place));
-        let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
-        if let Some(whole) = record::frame_bytes(&bytes[..got]).filter(|&whole| whole > got) {
-            bytes.resize(whole, 0);
-            got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
-        }
-        parse(&bytes[..got], place)
-    }
-
-    /// The record at `place`, from `window` if it is in there.
-    pub(super) fn read_through(&self, window: &mut Window, place: Place) -> Result<Record, StoreError> {
-        let (segment, offset) = (segment_of(place), u64::from(offset_of(place)));
-        let inside = |window: &Window| {
-            let from = usize::try_from(offset.checked_sub(window.start)?).ok()?;
-            let rest = window.bytes.get(from..)?;
-            (window.segment == segment && record::frame_bytes(rest)? <= rest.len()).then_some(from)
-        };
-        if inside(window).is_none() {
-            window.bytes.resize(READ_BYTES, 0);
-            let got = self.file(place)?.read_at(&mut window.bytes, offset).map_err(|error| unavailable(&error))?;
-            window.bytes.truncate(got);
-            (window.segment, window.start) = (segment, offset);
-        }
-        match inside(window) {
-            Some(from) => parse(&window.bytes[from..], place),
-            None => self.read(place), // larger than a window, or damaged
-        }
+        read_record(&*self.file(place)?, place)
     }
 
     /// Places that may hold the event of a key, newest first.
@@ -199,14 +171,53 @@ impl Log {
         Ok(places)
     }
 
-    fn file(&self, place: Place) -> Result<&dyn DiskFile, StoreError> {
+    /// The segment that `place` is in.
+    pub(super) fn file(&self, place: Place) -> Result<Arc<dyn DiskFile>, StoreError> {
         let number = segment_of(place);
         if number == self.open.number {
-            return Ok(&*self.open.file);
+            return Ok(Arc::clone(&self.open.file));
         }
-        let full = self.full.get(&number).map(|segment| &*segment.file);
+        let full = self.full.get(&number).map(|segment| Arc::clone(&segment.file));
         full.ok_or_else(|| StoreError::Damaged(format!("segment {number} is gone")))
     }
+}
+
+impl Window {
+    /// The record at `place`, from memory if it is in there, else from the segment that `file` finds.
+    pub(super) fn read(
+        &mut self,
+        place: Place,
+        file: impl Fn(Place) -> Result<Arc<dyn DiskFile>, StoreError>,
+    ) -> Result<Record, StoreError> {
+        if self.find(place).is_none() {
+            let (file, offset) = (file(place)?, u64::from(offset_of(place)));
+            self.bytes.resize(READ_BYTES, 0);
+            let got = file.read_at(&mut self.bytes, offset).map_err(|error| unavailable(&error))?;
+            self.bytes.truncate(got);
+            (self.segment, self.start) = (segment_of(place), offset);
+        }
+        match self.find(place) {
+            Some(from) => parse(&self.bytes[from..], place),
+            None => read_record(&*file(place)?, place), // larger than a window, or damaged
+        }
+    }
+
+    fn find(&self, place: Place) -> Option<usize> {
+        let from = usize::try_from(u64::from(offset_of(place)).checked_sub(self.start)?).ok()?;
+        let rest = self.bytes.get(from..)?;
+        (self.segment == segment_of(place) && record::frame_bytes(rest)? <= rest.len()).then_some(from)
+    }
+}
+
+fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, StoreError> {
+    let mut bytes = vec![0; RECORD_READ_BYTES];
+    let offset = u64::from(offset_of(place));
+    let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    if let Some(whole) = record::frame_bytes(&bytes[..got]).filter(|&whole| whole > got) {
+        bytes.resize(whole, 0);
+        got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    }
+    parse(&bytes[..got], place)
 }
 
 /// Adds a record to an index: the keys of an event, and which event it is about.

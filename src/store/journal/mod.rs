@@ -234,12 +234,13 @@ impl EventStore for Journal {
         let keys: Vec<LeaseKey> = taken.iter().map(|&(event, token, ..)| LeaseKey { event, token }).collect();
         let read = self
             .blocking(move |shared| {
-                let log = shared.log.read().unwrap_or_else(PoisonError::into_inner);
+                // The lock is held to find a segment, not while records are read: the committer needs it too.
+                let file = |place| shared.log.read().unwrap_or_else(PoisonError::into_inner).file(place);
                 let mut window = log::Window::default();
                 let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
                 for (event, token, attempts, at) in taken {
                     let key = LeaseKey { event, token };
-                    match log.read_through(&mut window, at).and_then(Content::of) {
+                    match window.read(at, file).and_then(Content::of) {
                         Ok(content) => {
                             let deadline = content.deadline(destination);
                             leased.push(Leased { key, event: content.event, attempts, deadline });
