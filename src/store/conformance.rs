@@ -21,6 +21,7 @@ pub fn config(path: &std::path::Path) -> Config {
         delivered: days(30),
         dead_letters: days(90),
         queue_max: 1_000_000,
+        segment_bytes: 64 << 10,
         cache_bytes: 16 << 20,
     }
 }

@@ -16,9 +16,7 @@ use super::{
     book::{Place, place_at, segment_of},
     deadlines,
     index::{FullIndex, OpenIndex},
-    log::{
-        self, CHECKPOINT, FullSegment, OpenSegment, SEGMENT_BYTES, SegmentIndex, index_name, segment_name, unavailable,
-    },
+    log::{self, CHECKPOINT, FullSegment, OpenSegment, SegmentIndex, index_name, segment_name, unavailable},
     record::{self, Record, RecordRef},
 };
 use crate::{
@@ -115,7 +113,7 @@ impl Committer {
                 self.stage(&mut group, next);
             }
             self.commit(group);
-            if self.log(|log| log.open.length) >= SEGMENT_BYTES {
+            if self.log(|log| log.open.length) >= self.shared.config.segment_bytes {
                 self.roll();
             }
         }

@@ -14,8 +14,6 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// A segment is full when it is this long; a record is never split.
-pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
 /// The file that holds the book as of the start of a segment.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// What one read brings in.

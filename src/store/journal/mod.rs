@@ -36,6 +36,8 @@ use crate::model::{
     Time, VisitorId,
 };
 
+/// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Requests that may wait for the committer; more wait at the door.
 const COMMITTER_QUEUE: usize = 1024;
 

@@ -98,8 +98,8 @@ async fn a_restart_over_many_segments_changes_nothing() {
     let disk = SimulatedDisk::default();
     let stores = open(&disk);
     let ids = two(&stores).await;
-    // Large properties fill segments with few events.
-    let filler = serde_json::Map::from_iter([("x".to_owned(), serde_json::Value::from("y".repeat(1 << 20)))]);
+    // Segments are small here, and properties fill them with few events.
+    let filler = serde_json::Map::from_iter([("x".to_owned(), serde_json::Value::from("y".repeat(1 << 10)))]);
     for i in 0..150 {
         let mut event = purchase(&format!("e{i}"), START);
         event.properties = crate::model::Properties::new(&filler).expect("serialises");
@@ -132,7 +132,7 @@ async fn retention_deletes_what_is_over_and_keeps_what_is_queued() {
     let disk = SimulatedDisk::default();
     let stores = open(&disk);
     let ids = two(&stores).await;
-    let filler = serde_json::Map::from_iter([("x".to_owned(), serde_json::Value::from("y".repeat(8 << 20)))]);
+    let filler = serde_json::Map::from_iter([("x".to_owned(), serde_json::Value::from("y".repeat(8 << 10)))]);
     for i in 0..20 {
         let mut event = purchase(&format!("e{i}"), START);
         event.properties = crate::model::Properties::new(&filler).expect("serialises");
