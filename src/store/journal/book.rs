@@ -68,7 +68,8 @@ pub(super) struct SegmentState {
 pub(super) struct Queue {
     /// Due since they came, in that order. Eight bytes each: this is where a backlog is.
     ready: VecDeque<Place>,
-    /// Members of `ready` that have left it otherwise; only replay makes them, as live workers take from the front.
+    /// Members of `ready` that have left it otherwise than from the front. None is in `ready` twice: one that comes back
+    /// is no longer gone.
     gone: HashSet<Place>,
     /// Due at a time, with the number of attempts so far.
     later: BTreeMap<(Time, Place), u16>,
@@ -172,7 +173,9 @@ impl Queue {
 
     fn give_back(&mut self, place: Place, due: Time) {
         let Some(lease) = self.leased.remove(&place) else { return };
-        if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
+        if lease.attempts == 0 && self.gone.remove(&place) {
+            // Its old place in `ready` is good again.
+        } else if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
             self.ready.push_front(place);
         } else {
             self.put_later(place, due, lease.attempts);
@@ -199,7 +202,9 @@ impl Queue {
     fn start(&mut self, place: Place, delivery: &NewDelivery) -> bool {
         match delivery.state {
             NewState::Queued { wait: None, .. } => {
-                self.ready.push_back(place);
+                if !self.gone.remove(&place) {
+                    self.ready.push_back(place);
+                }
                 return true;
             }
             NewState::Queued { due, .. } => {
