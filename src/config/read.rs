@@ -247,18 +247,19 @@ fn destination(
 fn events(section: &mut Settings) -> BTreeMap<EventName, String> {
     const WHAT: &str = "a table of our event names and what the platform calls them: purchase = \"Purchase\"";
     let events = section.need("events", WHAT).table("events", WHAT, |events| {
-        let mut mapped = BTreeMap::new();
-        for name in events.names() {
-            let text = events.text(&name);
+        let (names, mut mapped) = (events.names(), BTreeMap::new());
+        for name in &names {
+            let text = events.text(name);
             match EventName::new(name.as_str()) {
                 Ok(event) => mapped.extend(text.map(|text| (event, text))),
-                Err(why) => events.problem(&name, why.to_string()),
+                Err(why) => events.problem(name, why.to_string()),
             }
         }
-        mapped
+        (names.is_empty(), mapped)
     });
-    if events.as_ref().is_some_and(BTreeMap::is_empty) {
+    let (none, mapped) = events.unwrap_or_default();
+    if none {
         section.problem("events", "must map at least one event");
     }
-    events.unwrap_or_default()
+    mapped
 }
