@@ -319,7 +319,7 @@ impl Settings {
 fn written(span: Duration) -> String {
     let ms = span.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let unit = units.into_iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
+    let unit = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     let (unit, name) = unit.unwrap_or((1, if ms == 0 { "s" } else { "ms" }));
     format!("{}{name}", ms / unit)
 }
