@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, Write as _},
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -207,7 +208,8 @@ fn served_files(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Ve
 
 fn lock(data: &Path) -> Result<std::fs::File, StartError> {
     let failed = |error| StartError::Data(data.to_owned(), error);
-    std::fs::create_dir_all(data).map_err(failed)?;
+    // Hashes of personal data are nobody else's business either.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
     let file = std::fs::File::options().write(true).create(true).truncate(false).open(data.join(LOCK_FILE));
     let file = file.map_err(failed)?;
     match file.try_lock() {
@@ -219,7 +221,6 @@ fn lock(data: &Path) -> Result<std::fs::File, StartError> {
 
 /// Without a configured key, one of our own making: kept in the data directory, readable by its owner alone.
 fn generated_key(config: &mut Config) -> Result<Option<(Secret, bool)>, StartError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     if !config.intake.keys.is_empty() {
         return Ok(None);
     }
