@@ -1,6 +1,6 @@
 //! `POST /v1/visits`, from the tag or from a server.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt};
 
 use axum::{
     Router,
@@ -20,7 +20,7 @@ use crate::{
     attribution::{read_cookies, read_landing},
     model::{ClickId, Cookies, IdentityKey, IdentityKind, Observation, Sensitive, Time, Utm, Visit, VisitorId},
     privacy::{scrub, seal_user},
-    web::{ConsentWire, Object, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
+    web::{ConsentWire, Object, Peer, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
 };
 
 /// A visit is small; more is a mistake or an attack.
@@ -80,7 +80,7 @@ pub(super) fn router(path: &str, capture: Capture) -> Router {
 
 async fn visit(
     State(capture): State<Capture>,
-    ConnectInfo(connection): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(connection)): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
