@@ -2,15 +2,20 @@
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::post,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::{Intake, read::Reader, wire::Post};
+use super::{
+    Intake,
+    read::Reader,
+    wire::{Batch, Post},
+};
 use crate::{
     model::{EventId, RawEvent, SourceName, Time},
     store::Accepted,
@@ -59,12 +64,14 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
         }
     };
     let body = read_body(body, intake.body_bytes_max).await?;
-    let post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
+    let mut post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
     let now = intake.clock.now();
-    if post.events.is_none() {
-        return single(&intake, &source, post, now).await;
+    let Some(events) = post.events.take() else { return single(&intake, &source, post, now).await };
+    if !post.is_empty() {
+        // Fields of a single event beside `events` are mistakes; reading them as a batch alone finds which.
+        read_json::<Batch<'_>>(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
     }
-    batch(&intake, &source, &body, now).await
+    batch(&intake, &source, events, now).await
 }
 
 fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
@@ -85,15 +92,7 @@ async fn single(intake: &Intake, source: &SourceName, post: Post<'_>, now: Time)
     }
 }
 
-async fn batch(intake: &Intake, source: &SourceName, body: &Bytes, now: Time) -> Result<Response, Problem> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Batch<'a> {
-        #[serde(borrow)]
-        events: Vec<&'a serde_json::value::RawValue>,
-    }
-    // Read once more as a batch alone: fields of a single event beside `events` are mistakes.
-    let Batch { events } = read_json(body, "").inspect_err(|problem| refused(intake, source, problem))?;
+async fn batch(intake: &Intake, source: &SourceName, events: Vec<&RawValue>, now: Time) -> Result<Response, Problem> {
     if events.is_empty() || events.len() > intake.batch_max {
         let problem = Problem::invalid("/events", format!("events: must be 1 to {} events", intake.batch_max));
         refused(intake, source, &problem);

@@ -38,6 +38,39 @@ pub(super) struct Post<'a> {
     pub(super) properties: Option<PropertiesWire>,
 }
 
+impl Post<'_> {
+    /// Whether it holds nothing of an event.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Post {
+                events: _,
+                event: None,
+                event_id: None,
+                time: None,
+                visitor_id: None,
+                transaction_id: None,
+                value: None,
+                currency: None,
+                action_source: None,
+                items: None,
+                user: None,
+                context: None,
+                consent: None,
+                properties: None,
+            }
+        )
+    }
+}
+
+/// A batch, and nothing else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Batch<'a> {
+    #[serde(borrow, rename = "events")]
+    _events: Vec<&'a RawValue>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ItemWire {
