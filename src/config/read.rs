@@ -16,7 +16,7 @@ use crate::{
     capture, delivery,
     destinations::{Common, OnUnknownConsent, REGISTRY},
     intake,
-    model::{DestinationName, EventName, Problem, Secret, Settings, SourceName},
+    model::{DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,

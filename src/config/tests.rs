@@ -239,7 +239,6 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         "retention.dead_letters",
         "intake.default_country",
         "intake.keys[0].name",
-        "intake.keys[1].key",
         "intake.keys[2].name",
         "intake.keys[2].key",
         "intake.keys[2].nme",
