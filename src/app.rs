@@ -39,6 +39,9 @@ const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
 const KEY_FILE: &str = "relay.key";
 
+/// Keys shorter than this are warned about.
+const KEY_BYTES_SAFE: usize = 16;
+
 /// Why the relay does not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -82,6 +85,7 @@ pub struct Running {
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    warn_of_short_keys(&config);
     let lock = lock(&config.store.path)?;
     let generated_key = generated_key(&mut config)?;
     let public = bind(config.public, "public.listen").await?;
@@ -242,6 +246,15 @@ fn generated_key(config: &mut Config) -> Result<Option<(Secret, bool)>, StartErr
     let source = SourceName::new("default").expect("a valid name");
     config.intake.keys.push((source, key.clone()));
     Ok(Some((key, new)))
+}
+
+/// Short keys work, as a test needs no more, but they can be guessed.
+fn warn_of_short_keys(config: &Config) {
+    let keys = config.intake.keys.iter().map(|(source, key)| (format!("intake.keys, {source}"), key));
+    let token = config.admin_token.iter().map(|token| ("admin.token".to_owned(), token));
+    for (setting, _) in keys.chain(token).filter(|(_, key)| key.expose().len() < KEY_BYTES_SAFE) {
+        tracing::warn!(setting, "shorter than {KEY_BYTES_SAFE} characters: it can be guessed");
+    }
 }
 
 async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
