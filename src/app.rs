@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, middleware, routing::get, serve::ListenerExt as _};
+use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
     telemetry,
-    web::{self, Problem, ServedFile},
+    web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
 /// How often what is past its retention is looked for.
@@ -253,15 +253,11 @@ fn local(listener: &TcpListener) -> SocketAddr {
 
 async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let routes = routes.layer(middleware::from_fn(web::with_request_id));
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and complete: waiting for more to send with them only costs time.
-        let _unsupported = stream.set_nodelay(true);
-    });
+    let service = routes.into_make_service_with_connect_info::<Peer>();
     let shutdown = async move {
         let _gone = stopped.wait_for(|stopped| *stopped).await;
     };
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+    axum::serve(BoundedListener::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
 fn health_router(stores: Stores, draining: Arc<AtomicBool>) -> Router {
@@ -298,8 +294,11 @@ async fn maintain(
         if stores.events.health() != Health::Ok {
             warn_on_error("the event store did not recover", stores.events.recover()).await;
         }
+        if stores.visits.health() != Health::Ok {
+            warn_on_error("the visitor store did not recover", stores.visits.recover()).await;
+        }
         rounds += 1;
-        if rounds % (RETAIN_EVERY.as_secs() / RECOVER_EVERY.as_secs()) == 0 {
+        if rounds.is_multiple_of(RETAIN_EVERY.as_secs() / RECOVER_EVERY.as_secs()) {
             let now = clock.now();
             warn_on_error("retention of events", stores.events.retain(now)).await;
             warn_on_error("retention of visitors", context::retain(&stores, now.minus(visits))).await;

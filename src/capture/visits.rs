@@ -1,6 +1,6 @@
 //! `POST /v1/visits`, from the tag or from a server.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use axum::{
     Router,
@@ -17,7 +17,7 @@ use crate::{
     attribution::{read_cookies, read_landing},
     model::{ClickId, Cookies, IdentityKey, IdentityKind, Observation, Sensitive, Time, Utm, Visit, VisitorId},
     privacy::{scrub, seal_user},
-    web::{ConsentWire, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
+    web::{ConsentWire, Peer, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
 };
 
 /// A visit is small; more is a mistake or an attack.
@@ -51,7 +51,7 @@ pub(super) fn router(path: &str, capture: Capture) -> Router {
 
 async fn visit(
     State(capture): State<Capture>,
-    ConnectInfo(connection): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(connection)): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {

@@ -146,6 +146,7 @@ fn store_section(section: &mut Settings) -> store::Config {
         delivered: DAY,
         dead_letters: DAY,
         queue_max: section.number("queue_max", 1..=1_000_000_000).unwrap_or(1),
+        segment_bytes: store::journal::SEGMENT_BYTES,
         cache_bytes: section.number("cache_mib", 8..=65_536).unwrap_or(8) << 20,
     }
 }

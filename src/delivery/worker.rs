@@ -35,7 +35,7 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What sends.
 enum Transport {
-    Https(Https),
+    Https(Box<Https>),
     File(Arc<Mutex<FileSink>>),
 }
 
@@ -105,7 +105,7 @@ impl Worker {
             }
             None => {
                 let https = Https::new(place.destination.profile(), Arc::clone(&tools.clock));
-                Transport::Https(https.map_err(|error| StartError::Https(place.name.clone(), error))?)
+                Transport::Https(Box::new(https.map_err(|error| StartError::Https(place.name.clone(), error))?))
             }
         };
         Ok(Self { place, tools, transport, pace: Mutex::default() })

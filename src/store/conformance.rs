@@ -21,6 +21,7 @@ pub fn config(path: &std::path::Path) -> Config {
         delivered: days(30),
         dead_letters: days(90),
         queue_max: 1_000_000,
+        segment_bytes: 64 << 10,
         cache_bytes: 16 << 20,
     }
 }
@@ -95,6 +96,7 @@ pub async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     reschedules_and_counts_attempts(&fresh().await).await;
     keeps_the_balance_for_every_outcome(&fresh().await).await;
     completes_what_waits_for_a_visit(&fresh().await).await;
+    stops_waiting_when_all_is_sent(&fresh().await).await;
     a_new_destination_starts_balanced(&fresh().await).await;
     remembers_finds_and_forgets_visitors(&fresh().await).await;
 }
@@ -247,7 +249,7 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
         delivery.state = NewState::Queued { due, deadline: START.plus(WEEK), wait: Some(WaitReason::Visit) };
     }
     stores.events.accept(vec![new]).await.expect("accepts");
-    assert_eq!(stores.events.awaited(), [visitor.clone()]);
+    assert_eq!(stores.events.awaited(), std::slice::from_ref(&visitor));
     let waiting = stores.events.waiting_for(&visitor).await.expect("reads");
     let mut completed = queued(waiting[0].sealed.clone(), &ids);
     completed.event.context.cookies.fbp = Some("fb.1.1.1".into());
@@ -261,6 +263,20 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
     assert_eq!(balance.destinations[1].1.skipped, 1);
     settle(stores, ids[0], vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
     assert_eq!(stores.events.balance().destinations[0].1.delivered, 1);
+}
+
+async fn stops_waiting_when_all_is_sent(stores: &Stores) {
+    let ids = two(stores).await;
+    let visitor = VisitorId::new("v1").expect("valid");
+    let mut new = queued(purchase("e1", START), &ids);
+    new.waits_for = Some(visitor.clone());
+    stores.events.accept(vec![new.clone()]).await.expect("accepts");
+    for (id, left) in ids.into_iter().zip([1, 0]) {
+        let leased = lease(stores, id, START).await;
+        settle(stores, id, vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
+        assert_eq!(stores.events.awaited().len(), left, "nothing is kept of what is over");
+    }
+    assert!(stores.events.waiting_for(&visitor).await.expect("reads").is_empty());
 }
 
 async fn a_new_destination_starts_balanced(stores: &Stores) {

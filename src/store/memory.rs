@@ -41,8 +41,15 @@ struct State {
 
 #[derive(Default, Clone)]
 struct FileState {
-    now: Vec<u8>,
-    synced: Vec<u8>,
+    bytes: Vec<u8>,
+    /// How many of them survive a power cut. The journal only ever appends behind what is synced.
+    synced: usize,
+}
+
+impl FileState {
+    fn synced(bytes: Vec<u8>) -> Self {
+        Self { synced: bytes.len(), bytes }
+    }
 }
 
 impl SimulatedDisk {
@@ -60,10 +67,8 @@ impl SimulatedDisk {
     #[must_use]
     pub fn after_power_cut(&self, kept: usize) -> Self {
         let cut = |file: &FileState| {
-            let mut left = file.synced.clone();
-            let unsynced = file.now.get(left.len()..).unwrap_or(&[]);
-            left.extend_from_slice(&unsynced[..kept.min(unsynced.len())]);
-            FileState { now: left.clone(), synced: left }
+            let left = file.synced + kept.min(file.bytes.len() - file.synced);
+            FileState::synced(file.bytes[..left].to_vec())
         };
         let files = self.state().files.iter().map(|(name, file)| (name.clone(), cut(file))).collect();
         Self(Arc::new(Mutex::new(State { files, ..State::default() })))
@@ -78,8 +83,8 @@ impl SimulatedDisk {
     /// Changes bytes of a file behind everybody's back.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = self.state().files.get_mut(name) {
-            change(&mut file.now);
-            file.synced.clone_from(&file.now);
+            change(&mut file.bytes);
+            file.synced = file.bytes.len();
         }
     }
 }
@@ -112,13 +117,13 @@ impl Disk for SimulatedDisk {
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.state().files.get(name).map(|file| file.now.clone()))
+        Ok(self.state().files.get(name).map(|file| file.bytes.clone()))
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.write()?;
-        state.files.insert(name.into(), FileState { now: content.to_vec(), synced: content.to_vec() });
+        state.files.insert(name.into(), FileState::synced(content.to_vec()));
         Ok(())
     }
 
@@ -144,9 +149,9 @@ impl SimulatedFile {
 impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.with(|file| {
-            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.now.len());
-            let got = buffer.len().min(file.now.len() - from);
-            buffer[..got].copy_from_slice(&file.now[from..from + got]);
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.bytes.len());
+            let got = buffer.len().min(file.bytes.len() - from);
+            buffer[..got].copy_from_slice(&file.bytes[from..from + got]);
             got
         })
     }
@@ -155,26 +160,26 @@ impl DiskFile for SimulatedFile {
         self.disk.state().write()?;
         self.with(|file| {
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            file.now.resize(file.now.len().max(from + bytes.len()), 0);
-            file.now[from..from + bytes.len()].copy_from_slice(bytes);
+            file.bytes.resize(file.bytes.len().max(from + bytes.len()), 0);
+            file.bytes[from..from + bytes.len()].copy_from_slice(bytes);
         })
     }
 
     fn sync(&self) -> io::Result<()> {
         self.disk.state().write()?;
         self.disk.state().syncs += 1;
-        self.with(|file| file.synced.clone_from(&file.now))
+        self.with(|file| file.synced = file.bytes.len())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.with(|file| {
-            file.now.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            file.synced.clone_from(&file.now);
+            file.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            file.synced = file.bytes.len();
         })
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.with(|file| file.now.len() as u64)
+        self.with(|file| file.bytes.len() as u64)
     }
 }
 
@@ -250,5 +255,9 @@ impl VisitStore for Visitors {
 
     fn health(&self) -> Health {
         Health::Ok
+    }
+
+    async fn recover(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub dead_letters: Duration,
     /// The most deliveries one destination may have waiting.
     pub queue_max: u64,
+    /// A journal segment is full when it is this long.
+    pub segment_bytes: u64,
     /// Cache of the visitor store in bytes. Expect 1.3 to 2 times that in memory.
     pub cache_bytes: u64,
 }
@@ -274,6 +276,9 @@ pub trait VisitStore: Send + Sync {
 
     /// Whether it works.
     fn health(&self) -> Health;
+
+    /// Tries to work again after a failure, without waiting for somebody's visit.
+    async fn recover(&self) -> Result<(), StoreError>;
 }
 
 /// Both stores of one engine.

@@ -6,6 +6,7 @@ mod client;
 mod fields;
 mod files;
 mod json;
+mod listener;
 mod problem;
 
 pub use auth::{Keys, basic_matches};
@@ -14,6 +15,7 @@ pub use client::{Network, TrustedProxies};
 pub use fields::{ConsentWire, LeadId, OneOrMany, UserWire, consent, cut, page_problem, user};
 pub use files::{ServedFile, files_router};
 pub use json::read_json;
+pub use listener::{BoundedListener, Connection, Peer};
 pub use problem::{Problem, RequestId};
 
 use axum::{

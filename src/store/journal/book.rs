@@ -35,11 +35,21 @@ pub(super) struct Book {
     pub(super) names: Vec<String>,
     pub(super) accepted: u64,
     pub(super) queues: Vec<Queue>,
-    /// Events that wait for a visit.
-    pub(super) waiting: HashMap<VisitorId, Vec<Place>>,
-    /// Where the present content of a changed event is, while it has something unsent.
-    pub(super) changed: HashMap<Place, Place>,
+    /// Events that wait for a visit or have new content, while something of them is unsent.
+    tracked: HashMap<Place, Tracked>,
+    /// The tracked events that wait for the visit of a visitor.
+    waiting: HashMap<VisitorId, Vec<Place>>,
     pub(super) segments: BTreeMap<u32, SegmentState>,
+}
+
+/// What has to be known of an event that is not as its first record says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Tracked {
+    /// Deliveries that have not ended.
+    pending: u16,
+    waits_for: Option<VisitorId>,
+    /// The record with its present content.
+    changed: Option<Place>,
 }
 
 /// What decides when a segment may go.
@@ -58,7 +68,8 @@ pub(super) struct SegmentState {
 pub(super) struct Queue {
     /// Due since they came, in that order. Eight bytes each: this is where a backlog is.
     ready: VecDeque<Place>,
-    /// Members of `ready` that have left it otherwise; only replay makes them, as live workers take from the front.
+    /// Members of `ready` that have left it otherwise than from the front. None is in `ready` twice: one that comes back
+    /// is no longer gone.
     gone: HashSet<Place>,
     /// Due at a time, with the number of attempts so far.
     later: BTreeMap<(Time, Place), u16>,
@@ -162,7 +173,9 @@ impl Queue {
 
     fn give_back(&mut self, place: Place, due: Time) {
         let Some(lease) = self.leased.remove(&place) else { return };
-        if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
+        if lease.attempts == 0 && self.gone.remove(&place) {
+            // Its old place in `ready` is good again.
+        } else if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
             self.ready.push_front(place);
         } else {
             self.put_later(place, due, lease.attempts);
@@ -189,7 +202,9 @@ impl Queue {
     fn start(&mut self, place: Place, delivery: &NewDelivery) -> bool {
         match delivery.state {
             NewState::Queued { wait: None, .. } => {
-                self.ready.push_back(place);
+                if !self.gone.remove(&place) {
+                    self.ready.push_back(place);
+                }
                 return true;
             }
             NewState::Queued { due, .. } => {
@@ -217,8 +232,8 @@ impl Book {
             Record::Accepted { event, deliveries, waits_for } => {
                 self.accept(at, deliveries, waits_for.as_ref(), event.received_at);
             }
-            Record::Changed { place, event, deliveries, completed, .. } => {
-                self.change(at, *place, deliveries, completed.then_some(event.visitor_id.as_ref()).flatten());
+            Record::Changed { place, deliveries, pending, completed, .. } => {
+                self.change(at, *place, deliveries, *pending, *completed);
             }
             Record::Settled { destination, attempt, steps, mark } => {
                 let now = attempt.as_ref().map(|attempt| attempt.at);
@@ -229,20 +244,26 @@ impl Book {
 
     pub(super) fn accept(&mut self, at: Place, deliveries: &[NewDelivery], waits: Option<&VisitorId>, now: Time) {
         self.accepted += 1;
-        let mut pending = 0;
+        let mut pending = 0_u16;
         for delivery in deliveries {
-            pending += u64::from(self.queue(delivery.destination).start(at, delivery));
+            pending += u16::from(self.queue(delivery.destination).start(at, delivery));
         }
-        if let Some(visitor) = waits {
+        if let Some(visitor) = waits.filter(|_| pending > 0) {
             self.waiting.entry(visitor.clone()).or_default().push(at);
+            self.tracked.insert(at, Tracked { pending, waits_for: Some(visitor.clone()), changed: None });
         }
         let segment = self.segments.entry(segment_of(at)).or_default();
-        segment.pending += pending;
+        segment.pending += u64::from(pending);
         segment.last = segment.last.max(now);
     }
 
-    pub(super) fn change(&mut self, at: Place, place: Place, deliveries: &[NewDelivery], joined: Option<&VisitorId>) {
-        self.changed.insert(place, at);
+    fn change(&mut self, at: Place, place: Place, deliveries: &[NewDelivery], pending: u16, completed: bool) {
+        let tracked = self.tracked.entry(place).or_default();
+        tracked.pending = pending;
+        tracked.changed = Some(at);
+        if completed && let Some(visitor) = tracked.waits_for.take() {
+            self.stop_waiting(&visitor, place);
+        }
         for delivery in deliveries {
             let queue = self.queue(delivery.destination);
             // In flight with the old content: its settlement follows in any case.
@@ -253,9 +274,6 @@ impl Book {
             if !queue.start(place, delivery) {
                 self.ended(place);
             }
-        }
-        if let Some(visitor) = joined {
-            self.stop_waiting(visitor, place);
         }
     }
 
@@ -302,17 +320,27 @@ impl Book {
         &mut self.queues[index]
     }
 
-    /// Drops what is kept only for events that still have something unsent.
-    pub(super) fn forget_settled(&mut self, segment: u32) {
-        self.changed.retain(|&place, _| segment_of(place) != segment);
-        self.waiting.retain(|_, places| {
-            places.retain(|&place| segment_of(place) != segment);
-            !places.is_empty()
-        });
+    /// Forgets a segment that was deleted.
+    pub(super) fn forget_segment(&mut self, segment: u32) {
         self.segments.remove(&segment);
     }
 
-    pub(super) fn stop_waiting(&mut self, visitor: &VisitorId, place: Place) {
+    /// The events that wait for a visit of `visitor`.
+    pub(super) fn waiting_for(&self, visitor: &VisitorId) -> Vec<Place> {
+        self.waiting.get(visitor).cloned().unwrap_or_default()
+    }
+
+    /// Every visitor that some event waits for.
+    pub(super) fn awaited(&self) -> Vec<VisitorId> {
+        self.waiting.keys().cloned().collect()
+    }
+
+    /// The record with the present content of the event at `place`.
+    pub(super) fn content_of(&self, place: Place) -> Place {
+        self.tracked.get(&place).and_then(|tracked| tracked.changed).unwrap_or(place)
+    }
+
+    fn stop_waiting(&mut self, visitor: &VisitorId, place: Place) {
         if let Some(places) = self.waiting.get_mut(visitor) {
             places.retain(|&other| other != place);
             if places.is_empty() {
@@ -324,6 +352,13 @@ impl Book {
     fn ended(&mut self, place: Place) {
         if let Some(segment) = self.segments.get_mut(&segment_of(place)) {
             segment.pending = segment.pending.saturating_sub(1);
+        }
+        let Some(tracked) = self.tracked.get_mut(&place) else { return };
+        tracked.pending = tracked.pending.saturating_sub(1);
+        if tracked.pending == 0
+            && let Some(visitor) = self.tracked.remove(&place).and_then(|tracked| tracked.waits_for)
+        {
+            self.stop_waiting(&visitor, place);
         }
     }
 
@@ -340,8 +375,7 @@ impl Book {
             names: self.names.clone(),
             accepted: self.accepted,
             queues,
-            waiting: self.waiting.iter().map(|(visitor, places)| (visitor.clone(), places.clone())).collect(),
-            changed: self.changed.iter().map(|(&place, &at)| (place, at)).collect(),
+            tracked: self.tracked.iter().map(|(&place, tracked)| (place, tracked)).collect(),
             segments: self.segments.iter().map(|(&number, &state)| (number, state)).collect(),
         };
         super::record::encode(&snapshot)
@@ -355,27 +389,33 @@ impl Book {
         if crc32fast::hash(body) != checksum || *body.first()? != super::record::VERSION {
             return None;
         }
-        let snapshot: Snapshot = postcard::from_bytes(&body[1..]).ok()?;
+        let snapshot: Snapshot<Tracked> = postcard::from_bytes(&body[1..]).ok()?;
+        let mut waiting: HashMap<VisitorId, Vec<Place>> = HashMap::new();
+        for (place, tracked) in &snapshot.tracked {
+            if let Some(visitor) = &tracked.waits_for {
+                waiting.entry(visitor.clone()).or_default().push(*place);
+            }
+        }
         let book = Self {
             names: snapshot.names,
             accepted: snapshot.accepted,
             queues: snapshot.queues.into_iter().map(QueueSnapshot::queue).collect(),
-            waiting: snapshot.waiting.into_iter().collect(),
-            changed: snapshot.changed.into_iter().collect(),
+            tracked: snapshot.tracked.into_iter().collect(),
+            waiting,
             segments: snapshot.segments.into_iter().collect(),
         };
         Some((book, snapshot.next_segment))
     }
 }
 
+/// The book on disk; `T` is [`Tracked`], or a reference to one when it is written.
 #[derive(Serialize, Deserialize)]
-struct Snapshot {
+struct Snapshot<T> {
     next_segment: u32,
     names: Vec<String>,
     accepted: u64,
     queues: Vec<QueueSnapshot>,
-    waiting: Vec<(VisitorId, Vec<Place>)>,
-    changed: Vec<(Place, Place)>,
+    tracked: Vec<(Place, T)>,
     segments: Vec<(u32, SegmentState)>,
 }
 

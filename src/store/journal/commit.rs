@@ -16,9 +16,7 @@ use super::{
     book::{Place, place_at, segment_of},
     deadlines,
     index::{FullIndex, OpenIndex},
-    log::{
-        self, CHECKPOINT, FullSegment, OpenSegment, SEGMENT_BYTES, SegmentIndex, index_name, segment_name, unavailable,
-    },
+    log::{self, CHECKPOINT, FullSegment, OpenSegment, SegmentIndex, index_name, segment_name, unavailable},
     record::{self, Record, RecordRef},
 };
 use crate::{
@@ -67,7 +65,7 @@ fn accepted_frame(new: &NewEvent) -> Vec<u8> {
 /// A record on its way to the disk.
 enum Staged {
     Accepted(Prepared),
-    Other(Record),
+    Other(Box<Record>),
 }
 
 /// An answer that is due once the group is durable.
@@ -115,7 +113,7 @@ impl Committer {
                 self.stage(&mut group, next);
             }
             self.commit(group);
-            if self.log(|log| log.open.length) >= SEGMENT_BYTES {
+            if self.log(|log| log.open.length) >= self.shared.config.segment_bytes {
                 self.roll();
             }
         }
@@ -215,12 +213,18 @@ impl Committer {
     /// Gives the event at `place` more content: from its visit (`complete`), or from a second report of it.
     fn change(&self, group: &mut Group, place: Place, new: NewEvent, complete: bool) -> Result<(), StoreError> {
         let staged = group.changes.get(&place).copied();
-        let Content { event: mut current, deadlines: mut all } = match staged.map(|index| &group.staged[index]) {
-            Some(Staged::Other(Record::Changed { event, deadlines, .. })) => {
-                Content { event: event.clone(), deadlines: deadlines.clone() }
-            }
-            _ => self.shared.content(place)?,
+        let staged = staged.and_then(|index| match &group.staged[index] {
+            Staged::Other(record) => Content::of((**record).clone()).ok(),
+            Staged::Accepted(_) => None,
+        });
+        let Content { event: mut current, deadlines: mut all } = match staged {
+            Some(content) => content,
+            None => self.shared.content(place)?,
         };
+        // Most second reports add nothing: that is found out before anything else is read.
+        if !complete && !current.fill_from(&new.event) {
+            return Ok(());
+        }
         let mut ended: HashSet<DestinationId> =
             group.ended.iter().filter(|(_, about)| *about == place).map(|&(destination, _)| destination).collect();
         for record in self.shared.history(place)? {
@@ -232,7 +236,8 @@ impl Committer {
             }
         }
         let unsent = |destination: &DestinationId| !ended.contains(destination);
-        if !all.iter().any(|(destination, _)| unsent(destination)) {
+        let pending = all.iter().filter(|(destination, _)| unsent(destination)).count();
+        if pending == 0 {
             return Ok(());
         }
         let mut deliveries: Vec<NewDelivery> = Vec::new();
@@ -247,9 +252,6 @@ impl Committer {
             deliveries.extend(new.deliveries.iter().filter(queued));
             completed
         } else {
-            if !current.fill_from(&new.event) {
-                return Ok(());
-            }
             current
         };
         for (destination, deadline) in deadlines(&deliveries) {
@@ -261,8 +263,10 @@ impl Committer {
         group.ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| (d.destination, place)));
         let index = group.staged.len();
         group.changes.insert(place, index);
-        let record = Record::Changed { place, event: content, deliveries, deadlines: all, completed: complete };
-        group.staged.push(Staged::Other(record));
+        let pending = u16::try_from(pending).unwrap_or(u16::MAX);
+        let record =
+            Record::Changed { place, event: content, deliveries, deadlines: all, pending, completed: complete };
+        group.staged.push(Staged::Other(Box::new(record)));
         Ok(())
     }
 
@@ -280,7 +284,8 @@ impl Committer {
         let over = held.iter().filter(|(_, step)| matches!(step, Step::Ended(_)));
         group.ended.extend(over.map(|&(place, _)| (destination, place)));
         if settled > 0 || mark.is_some() {
-            group.staged.push(Staged::Other(Record::Settled { destination, attempt, steps: held, mark }));
+            let record = Record::Settled { destination, attempt, steps: held, mark };
+            group.staged.push(Staged::Other(Box::new(record)));
         }
         settled
     }
@@ -303,7 +308,7 @@ impl Committer {
             ids.push(id);
         }
         if names != book.names || !missed.is_empty() {
-            group.staged.push(Staged::Other(Record::Destinations { names, missed }));
+            group.staged.push(Staged::Other(Box::new(Record::Destinations { names, missed })));
         }
         ids
     }
@@ -349,7 +354,7 @@ impl Committer {
             offsets.push(u32::try_from(offset).map_err(|_| io::Error::other("a segment outgrew its addresses"))?);
             match staged {
                 Staged::Accepted(new) => self.buffer.extend_from_slice(&new.frame),
-                Staged::Other(record) => self.buffer.extend_from_slice(&record::encode(record)),
+                Staged::Other(record) => self.buffer.extend_from_slice(&record::encode(&**record)),
             }
         }
         let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -416,7 +421,7 @@ impl Committer {
                 Staged::Other(record) => {
                     log::index_record(index, record, offset);
                     book.apply(record, at);
-                    if let Record::Changed { deliveries, .. } = record {
+                    if let Record::Changed { deliveries, .. } = &**record {
                         wake.extend(deliveries.iter().map(|delivery| delivery.destination));
                     }
                 }
@@ -489,7 +494,7 @@ impl Committer {
                 break;
             }
             self.shared.log.write().unwrap_or_else(PoisonError::into_inner).full.remove(&number);
-            self.shared.book().forget_settled(number);
+            self.shared.book().forget_segment(number);
             self.shared.disk.remove(&segment_name(number))?;
             self.shared.disk.remove(&index_name(number))?;
             tracing::info!(segment = number, "deleted a journal segment past its retention");

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// A segment is full when it is this long; a record is never split.
-pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
 /// The file that holds the book as of the start of a segment.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// What one read brings in.
 const READ_BYTES: usize = 256 << 10;
+/// What replay holds in memory of a segment.
+const SCAN_BYTES: usize = 4 << 20;
 /// A single record is read with this much first.
 const RECORD_READ_BYTES: usize = 4 << 10;
 
@@ -141,35 +141,7 @@ impl Log {
 
     /// The record at `place`.
     pub(super) fn read(&self, place: Place) -> Result<Record, StoreError> {
-        let file = self.file(place)?;
-        let mut bytes = vec![0; RECORD_READ_BYTES];
-        let offset = u64::from(offset_of(place));
-        let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
-        if let Some(whole) = record::frame_bytes(&bytes[..got]).filter(|&whole| whole > got) {
-            bytes.resize(whole, 0);
-            got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
-        }
-        parse(&bytes[..got], place)
-    }
-
-    /// The record at `place`, from `window` if it is in there.
-    pub(super) fn read_through(&self, window: &mut Window, place: Place) -> Result<Record, StoreError> {
-        let (segment, offset) = (segment_of(place), u64::from(offset_of(place)));
-        let inside = |window: &Window| {
-            let from = usize::try_from(offset.checked_sub(window.start)?).ok()?;
-            let rest = window.bytes.get(from..)?;
-            (window.segment == segment && record::frame_bytes(rest)? <= rest.len()).then_some(from)
-        };
-        if inside(window).is_none() {
-            window.bytes.resize(READ_BYTES, 0);
-            let got = self.file(place)?.read_at(&mut window.bytes, offset).map_err(|error| unavailable(&error))?;
-            window.bytes.truncate(got);
-            (window.segment, window.start) = (segment, offset);
-        }
-        match inside(window) {
-            Some(from) => parse(&window.bytes[from..], place),
-            None => self.read(place), // larger than a window, or damaged
-        }
+        read_record(&*self.file(place)?, place)
     }
 
     /// Places that may hold the event of a key, newest first.
@@ -197,14 +169,53 @@ impl Log {
         Ok(places)
     }
 
-    fn file(&self, place: Place) -> Result<&dyn DiskFile, StoreError> {
+    /// The segment that `place` is in.
+    pub(super) fn file(&self, place: Place) -> Result<Arc<dyn DiskFile>, StoreError> {
         let number = segment_of(place);
         if number == self.open.number {
-            return Ok(&*self.open.file);
+            return Ok(Arc::clone(&self.open.file));
         }
-        let full = self.full.get(&number).map(|segment| &*segment.file);
+        let full = self.full.get(&number).map(|segment| Arc::clone(&segment.file));
         full.ok_or_else(|| StoreError::Damaged(format!("segment {number} is gone")))
     }
+}
+
+impl Window {
+    /// The record at `place`, from memory if it is in there, else from the segment that `file` finds.
+    pub(super) fn read(
+        &mut self,
+        place: Place,
+        file: impl Fn(Place) -> Result<Arc<dyn DiskFile>, StoreError>,
+    ) -> Result<Record, StoreError> {
+        if self.find(place).is_none() {
+            let (file, offset) = (file(place)?, u64::from(offset_of(place)));
+            self.bytes.resize(READ_BYTES, 0);
+            let got = file.read_at(&mut self.bytes, offset).map_err(|error| unavailable(&error))?;
+            self.bytes.truncate(got);
+            (self.segment, self.start) = (segment_of(place), offset);
+        }
+        match self.find(place) {
+            Some(from) => parse(&self.bytes[from..], place),
+            None => read_record(&*file(place)?, place), // larger than a window, or damaged
+        }
+    }
+
+    fn find(&self, place: Place) -> Option<usize> {
+        let from = usize::try_from(u64::from(offset_of(place)).checked_sub(self.start)?).ok()?;
+        let rest = self.bytes.get(from..)?;
+        (self.segment == segment_of(place) && record::frame_bytes(rest)? <= rest.len()).then_some(from)
+    }
+}
+
+fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, StoreError> {
+    let mut bytes = vec![0; RECORD_READ_BYTES];
+    let offset = u64::from(offset_of(place));
+    let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    if let Some(whole) = record::frame_bytes(&bytes[..got]).filter(|&whole| whole > got) {
+        bytes.resize(whole, 0);
+        got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    }
+    parse(&bytes[..got], place)
 }
 
 /// Adds a record to an index: the keys of an event, and which event it is about.
@@ -252,38 +263,52 @@ fn scan(
     last: bool,
 ) -> Result<(OpenIndex, u64), StoreError> {
     let mut index = OpenIndex::default();
-    let length = usize::try_from(file.length().map_err(|error| unavailable(&error))?).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    let got = file.read_at(&mut bytes, 0).map_err(|error| unavailable(&error))?;
-    bytes.truncate(got);
-    let mut at = 0;
-    while at < bytes.len() {
-        let Some(frame) = record::frame(&bytes[at..]) else {
-            let Some(next) = resume(&bytes, at) else { break };
-            tracing::error!(segment = number, offset = at, bytes = next - at, "damaged records are left out");
-            at = next;
-            continue;
-        };
-        let offset = u32::try_from(at).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
-        match record::decode(frame) {
-            Some(record) => {
-                index_record(&mut index, &record, offset);
-                if let Some(book) = book.as_deref_mut() {
-                    book.apply(&record, place_at(number, offset));
+    // A stretch of the segment in memory, where it begins in the file, and how far it is read.
+    let (mut window, mut start, mut at) = (Vec::new(), 0_u64, 0);
+    loop {
+        let Some(frame) = record::frame(&window[at..]) else {
+            let place = start + at as u64;
+            let wanted = record::frame_bytes(&window[at..]).unwrap_or(0).max(SCAN_BYTES);
+            if window.len() - at < wanted {
+                let more = read_from(file, place, wanted)?;
+                let grown = more.len() > window.len() - at;
+                (window, start, at) = (more, place, 0);
+                if grown {
+                    continue;
                 }
             }
-            None => {
-                return Err(StoreError::Damaged(format!(
-                    "segment {number} holds a record of another version of conversion-relay; use the version that wrote it"
-                )));
-            }
+            let rest = read_from(file, place, usize::MAX)?;
+            let Some(next) = resume(&rest, 0) else { break };
+            tracing::error!(segment = number, offset = place, bytes = next, "damaged records are left out");
+            (window, start, at) = (Vec::new(), place + next as u64, 0);
+            continue;
+        };
+        let offset = start + at as u64;
+        let offset = u32::try_from(offset).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
+        let Some(record) = record::decode(frame) else {
+            let message = "holds a record of another version of conversion-relay; use the version that wrote it";
+            return Err(StoreError::Damaged(format!("segment {number} {message}")));
+        };
+        index_record(&mut index, &record, offset);
+        if let Some(book) = book.as_deref_mut() {
+            book.apply(&record, place_at(number, offset));
         }
         at += frame.len();
     }
-    if !last && at < bytes.len() {
-        tracing::error!(segment = number, offset = at, "the end of a full segment is damaged");
+    let end = start + at as u64;
+    if !last && end < file.length().map_err(|error| unavailable(&error))? {
+        tracing::error!(segment = number, offset = end, "the end of a full segment is damaged");
     }
-    Ok((index, at as u64))
+    Ok((index, end))
+}
+
+/// Up to `most` bytes from `offset` on.
+fn read_from(file: &dyn DiskFile, offset: u64, most: usize) -> Result<Vec<u8>, StoreError> {
+    let left = file.length().map_err(|error| unavailable(&error))?.saturating_sub(offset);
+    let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(most)];
+    let got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
+    bytes.truncate(got);
+    Ok(bytes)
 }
 
 /// Where the next valid record is after damage at `from`.

@@ -36,6 +36,8 @@ use crate::model::{
     Time, VisitorId,
 };
 
+/// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Requests that may wait for the committer; more wait at the door.
 const COMMITTER_QUEUE: usize = 1024;
 
@@ -74,8 +76,8 @@ impl Shared {
 
     /// The present content of the event at `place`, and the deadline of each of its deliveries.
     fn content(&self, place: Place) -> Result<Content, StoreError> {
-        let changed = self.book().changed.get(&place).copied();
-        Content::of(self.read(changed.unwrap_or(place))?)
+        let at = self.book().content_of(place);
+        Content::of(self.read(at)?)
     }
 
     /// Every record about the event at `place` after its first, in their order.
@@ -197,7 +199,7 @@ impl EventStore for Journal {
     }
 
     async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError> {
-        let places = self.shared.book().waiting.get(visitor).cloned().unwrap_or_default();
+        let places = self.shared.book().waiting_for(visitor);
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -209,7 +211,7 @@ impl EventStore for Journal {
     }
 
     fn awaited(&self) -> Vec<VisitorId> {
-        self.shared.book().waiting.keys().cloned().collect()
+        self.shared.book().awaited()
     }
 
     async fn complete(&self, event: u64, completed: NewEvent) -> Result<(), StoreError> {
@@ -223,10 +225,10 @@ impl EventStore for Journal {
         now: Time,
         until: Time,
     ) -> Result<Vec<Leased>, StoreError> {
-        let taken: Vec<(Place, u64, u16, Option<Place>)> = {
+        let taken: Vec<(Place, u64, u16, Place)> = {
             let mut book = self.shared.book();
             let taken = book.queue(destination).lease(max, now, until);
-            taken.into_iter().map(|(place, token, n)| (place, token, n, book.changed.get(&place).copied())).collect()
+            taken.into_iter().map(|(place, token, n)| (place, token, n, book.content_of(place))).collect()
         };
         if taken.is_empty() {
             return Ok(Vec::new());
@@ -234,12 +236,13 @@ impl EventStore for Journal {
         let keys: Vec<LeaseKey> = taken.iter().map(|&(event, token, ..)| LeaseKey { event, token }).collect();
         let read = self
             .blocking(move |shared| {
-                let log = shared.log.read().unwrap_or_else(PoisonError::into_inner);
+                // The lock is held to find a segment, not while records are read: the committer needs it too.
+                let file = |place| shared.log.read().unwrap_or_else(PoisonError::into_inner).file(place);
                 let mut window = log::Window::default();
                 let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
-                for (event, token, attempts, changed) in taken {
+                for (event, token, attempts, at) in taken {
                     let key = LeaseKey { event, token };
-                    match log.read_through(&mut window, changed.unwrap_or(event)).and_then(Content::of) {
+                    match window.read(at, file).and_then(Content::of) {
                         Ok(content) => {
                             let deadline = content.deadline(destination);
                             leased.push(Leased { key, event: content.event, attempts, deadline });

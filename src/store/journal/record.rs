@@ -24,12 +24,13 @@ pub(super) enum Record {
     /// An event with its deliveries.
     Accepted { event: SealedEvent, deliveries: Vec<NewDelivery>, waits_for: Option<VisitorId> },
     /// The event at `place` has this content now. `deliveries`, still queued, start anew like this; `deadlines` are those
-    /// of all its deliveries; `completed` says that it waits for no visit any more.
+    /// of all its deliveries; `pending` of them have not ended; `completed` says that it waits for no visit any more.
     Changed {
         place: u64,
         event: SealedEvent,
         deliveries: Vec<NewDelivery>,
         deadlines: Vec<(DestinationId, Time)>,
+        pending: u16,
         completed: bool,
     },
     /// What one request brought.

@@ -4,12 +4,13 @@
 //! - its `flush` is no fsync on Linux, so one committer thread applies a batch, flushes, and syncs the file itself;
 //! - batches hold at most 256 operations, or memory grows without bound;
 //! - every value carries its own checksum, as a damaged file may open with wrong data;
-//! - opening may panic on a damaged file, so it happens on a thread whose panic becomes an error.
+//! - opening may panic on a damaged file, so it happens on a thread whose panic becomes an error;
+//! - after a failed write the handle stays failed, so it is closed and opened again.
 
 use std::{
     fs,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     thread,
 };
 
@@ -52,17 +53,21 @@ pub fn open(config: &Config) -> Result<Stores, StoreError> {
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Op {
+    Recover { reply: Reply<()> },
     Remember { seen: Vec<Observation>, reply: Reply<()> },
     Forget { ids: Vec<VisitorId>, unless_seen_since: Option<Time>, reply: Reply<usize> },
 }
 
 /// Visitors in sled.
 pub struct Visitors {
-    trees: Trees,
+    trees: SharedTrees,
     health: Arc<Mutex<Health>>,
     operations: Option<mpsc::Sender<Op>>,
     committer: Option<thread::JoinHandle<()>>,
 }
+
+/// `None` while sled is closed after a failure.
+type SharedTrees = Arc<RwLock<Option<Trees>>>;
 
 #[derive(Clone)]
 struct Trees {
@@ -113,39 +118,28 @@ impl Visitors {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Damaged`], with the path and what to do.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let shown = path.display().to_string();
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes)
-            .mode(sled::Mode::LowSpace)
-            .flush_every_ms(Some(500));
-        let opened = thread::spawn(move || {
-            let db = config.open()?;
-            let trees = Trees { visitors: db.open_tree("visitors")?, keys: db.open_tree("keys")? };
-            Ok::<_, sled::Error>((db, trees))
-        });
-        let advice = "move that directory away to start without visitors; events are not in it";
-        let (db, trees) = match opened.join() {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Err(StoreError::Unavailable(format!("cannot open {shown}: {error}; {advice}"))),
-            Err(_) => return Err(StoreError::Damaged(format!("{shown} is damaged; {advice}"))),
-        };
-        // sled's own file, to be synced for real; any descriptor of it does.
-        let file = fs::File::options().read(true).write(true).open(path.join("db"));
-        let file = file.and_then(|file| {
-            file.sync_all()?;
-            fs::File::open(path)?.sync_all()?;
-            Ok(file)
-        });
-        let file = file.map_err(|error| StoreError::Unavailable(format!("cannot sync {shown}: {error}")))?;
+        let (engine, opened) = Engine::open(path, cache_bytes)?;
+        let trees = Arc::new(RwLock::new(Some(opened)));
         let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
         let health = Arc::new(Mutex::new(Health::Ok));
-        let committer = Committer { db, file, trees: trees.clone(), waiting, health: Arc::clone(&health) };
+        let committer = Committer {
+            engine: Some(engine),
+            path: path.to_owned(),
+            cache_bytes,
+            trees: Arc::clone(&trees),
+            waiting,
+            health: Arc::clone(&health),
+        };
         let committer = thread::Builder::new()
             .name("visitors".into())
             .spawn(move || committer.run())
             .map_err(|error| unavailable(&error))?;
         Ok(Self { trees, health, operations: Some(operations), committer: Some(committer) })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Trees) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        look(trees.as_ref().ok_or_else(closed)?)
     }
 
     async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
@@ -167,10 +161,75 @@ impl Drop for Visitors {
     }
 }
 
-struct Committer {
+/// What only the committer holds: with the trees dropped too, dropping it closes sled.
+struct Engine {
     db: sled::Db,
+    /// sled's own file, to be synced for real; any descriptor of it does.
     file: fs::File,
-    trees: Trees,
+}
+
+impl Engine {
+    fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Trees), StoreError> {
+        let shown = path.display().to_string();
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(Some(500));
+        let opened = thread::spawn(move || {
+            let db = config.open()?;
+            let trees = Trees { visitors: db.open_tree("visitors")?, keys: db.open_tree("keys")? };
+            Ok::<_, sled::Error>((db, trees))
+        });
+        let advice = "move that directory away to start without visitors; events are not in it";
+        let (db, trees) = match opened.join() {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(StoreError::Unavailable(format!("cannot open {shown}: {error}; {advice}"))),
+            Err(_) => return Err(StoreError::Damaged(format!("{shown} is damaged; {advice}"))),
+        };
+        let file = fs::File::options().read(true).write(true).open(path.join("db")).and_then(|file| {
+            file.sync_all()?;
+            fs::File::open(path)?.sync_all()?;
+            Ok(file)
+        });
+        let file = file.map_err(|error| StoreError::Unavailable(format!("cannot sync {shown}: {error}")))?;
+        Ok((Self { db, file }, trees))
+    }
+
+    fn write(&self, trees: &Trees, batch: &Batch) -> Result<(), StoreError> {
+        let (mut visitors, mut keys) = (sled::Batch::default(), sled::Batch::default());
+        for (id, visitor) in &batch.visitors {
+            match visitor {
+                Some(visitor) => visitors.insert(id.as_slice(), encode(visitor)),
+                None => visitors.remove(id.as_slice()),
+            }
+        }
+        for (key, id) in &batch.keys {
+            match id {
+                Some(id) => keys.insert(key.as_slice(), id.as_slice()),
+                None => keys.remove(key.as_slice()),
+            }
+        }
+        let applied = (&trees.visitors, &trees.keys).transaction(|(a, b)| {
+            a.apply_batch(&visitors)?;
+            b.apply_batch(&keys)?;
+            Ok::<_, sled::transaction::ConflictableTransactionError<()>>(())
+        });
+        applied.map_err(|error| unavailable(&format!("{error:?}")))?;
+        self.db.flush().map_err(|error| unavailable(&error))?;
+        self.file.sync_data().map_err(|error| unavailable(&error))
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the visitor store is closed after a failure, and opens again by itself".into())
+}
+
+struct Committer {
+    engine: Option<Engine>,
+    path: PathBuf,
+    cache_bytes: u64,
+    trees: SharedTrees,
     waiting: mpsc::Receiver<Op>,
     health: Arc<Mutex<Health>>,
 }
@@ -196,15 +255,19 @@ enum Due {
 impl Committer {
     fn run(mut self) {
         while let Some(first) = self.waiting.blocking_recv() {
+            let opened = self.reopen();
             let (mut batch, mut due) = (Batch::default(), Vec::new());
             self.stage(&mut batch, &mut due, first);
             while batch.len() < BATCH_MAX {
                 let Ok(next) = self.waiting.try_recv() else { break };
                 self.stage(&mut batch, &mut due, next);
             }
-            let written = self.write(&batch);
+            let written = opened.and_then(|()| self.write(&batch));
             if let Err(error) = &written {
                 tracing::error!(%error, "the visitor store cannot be written");
+                // A handle that failed once stays failed: closed here, opened again by the next request.
+                *self.trees.write().unwrap_or_else(PoisonError::into_inner) = None;
+                self.engine = None;
             }
             *self.health.lock().unwrap_or_else(PoisonError::into_inner) = match &written {
                 Ok(()) => Health::Ok,
@@ -219,11 +282,31 @@ impl Committer {
             }
         }
         // Nothing is unsynced here; this only lets sled end tidily.
-        let _flushed = self.db.flush();
+        let _flushed = self.engine.as_ref().map(|engine| engine.db.flush());
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.engine.is_none() {
+            let (engine, trees) = Engine::open(&self.path, self.cache_bytes)?;
+            self.engine = Some(engine);
+            *self.trees.write().unwrap_or_else(PoisonError::into_inner) = Some(trees);
+            tracing::info!("the visitor store is open again");
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        match (&self.engine, trees.as_ref()) {
+            (Some(_), Some(_)) if batch.len() == 0 => Ok(()),
+            (Some(engine), Some(trees)) => engine.write(trees, batch),
+            _ => Err(closed()),
+        }
     }
 
     fn stage(&self, batch: &mut Batch, due: &mut Vec<Due>, op: Op) {
         match op {
+            Op::Recover { reply } => due.push(Due::Remembered(reply)),
             Op::Remember { seen, reply } => {
                 for seen in seen {
                     if let Err(error) = self.remember(batch, seen) {
@@ -257,7 +340,10 @@ impl Committer {
     fn known(&self, batch: &Batch, id: &[u8]) -> Result<Option<Visitor>, StoreError> {
         match batch.visitors.get(id) {
             Some(staged) => Ok(staged.clone()),
-            None => self.trees.visitor(id),
+            None => {
+                let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+                trees.as_ref().ok_or_else(closed)?.visitor(id)
+            }
         }
     }
 
@@ -288,31 +374,6 @@ impl Committer {
         }
         batch.visitors.insert(visitor.id.as_str().as_bytes().to_vec(), None);
     }
-
-    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let (mut visitors, mut keys) = (sled::Batch::default(), sled::Batch::default());
-        for (id, visitor) in &batch.visitors {
-            match visitor {
-                Some(visitor) => visitors.insert(id.as_slice(), encode(visitor)),
-                None => visitors.remove(id.as_slice()),
-            }
-        }
-        for (key, id) in &batch.keys {
-            match id {
-                Some(id) => keys.insert(key.as_slice(), id.as_slice()),
-                None => keys.remove(key.as_slice()),
-            }
-        }
-        let trees = (&self.trees.visitors, &self.trees.keys);
-        let applied = trees.transaction(|(a, b)| {
-            a.apply_batch(&visitors)?;
-            b.apply_batch(&keys)?;
-            Ok::<_, sled::transaction::ConflictableTransactionError<()>>(())
-        });
-        applied.map_err(|error| unavailable(&format!("{error:?}")))?;
-        self.db.flush().map_err(|error| unavailable(&error))?;
-        self.file.sync_data().map_err(|error| unavailable(&error))
-    }
 }
 
 #[async_trait]
@@ -322,18 +383,20 @@ impl VisitStore for Visitors {
     }
 
     fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError> {
-        self.trees.visitor(id.as_str().as_bytes())
+        self.read(|trees| trees.visitor(id.as_str().as_bytes()))
     }
 
     fn find_by(&self, keys: &[IdentityKey]) -> Result<Option<(Visitor, IdentityKey)>, StoreError> {
-        for key in keys {
-            let id = self.trees.keys.get(key_bytes(key)).map_err(|error| unavailable(&error))?;
-            let visitor = id.map(|id| self.trees.visitor(&id)).transpose()?.flatten();
-            if let Some(visitor) = visitor {
-                return Ok(Some((visitor, *key)));
+        self.read(|trees| {
+            for key in keys {
+                let id = trees.keys.get(key_bytes(key)).map_err(|error| unavailable(&error))?;
+                let visitor = id.map(|id| trees.visitor(&id)).transpose()?.flatten();
+                if let Some(visitor) = visitor {
+                    return Ok(Some((visitor, *key)));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError> {
@@ -344,9 +407,13 @@ impl VisitStore for Visitors {
     async fn retain(&self, before: Time) -> Result<usize, StoreError> {
         let (mut total, mut from) = (0, Vec::new());
         loop {
-            let trees = self.trees.clone();
+            let trees = Arc::clone(&self.trees);
             let start = from.clone();
-            let looked = tokio::task::spawn_blocking(move || old(&trees, &start, before)).await;
+            let looked = tokio::task::spawn_blocking(move || {
+                let trees = trees.read().unwrap_or_else(PoisonError::into_inner);
+                old(trees.as_ref().ok_or_else(closed)?, &start, before)
+            })
+            .await;
             let (ids, next) =
                 looked.map_err(|_| StoreError::Damaged("reading visitors failed unexpectedly".into()))??;
             if !ids.is_empty() {
@@ -361,6 +428,10 @@ impl VisitStore for Visitors {
 
     fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn recover(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Recover { reply }).await
     }
 }
 

@@ -31,9 +31,12 @@ async fn visitors_survive_a_restart_and_damage_is_noticed() {
     drop(visitors);
     let visitors = Visitors::open(directory.path(), 16 << 20).expect("opens");
     assert!(visitors.find(&id).expect("reads").is_some());
-    let mut bytes = visitors.trees.visitors.get("v1").expect("reads").expect("is there").to_vec();
-    bytes[HEADER_BYTES] ^= 1;
-    visitors.trees.visitors.insert("v1", bytes).expect("writes");
+    let damaged = visitors.read(|trees| {
+        let mut bytes = trees.visitors.get("v1").expect("reads").expect("is there").to_vec();
+        bytes[HEADER_BYTES] ^= 1;
+        Ok(trees.visitors.insert("v1", bytes).expect("writes"))
+    });
+    assert!(damaged.expect("is open").is_some());
     assert!(matches!(visitors.find(&id), Err(StoreError::Damaged(_))));
     visitors.remember(vec![seen]).await.expect("a damaged record begins anew");
     assert!(visitors.find(&id).expect("reads").is_some());
@@ -46,4 +49,24 @@ fn a_directory_that_cannot_be_opened_says_which_and_what_to_do() {
     fs::write(&file, b"in the way").expect("writes");
     let Err(error) = Visitors::open(&file, 16 << 20) else { panic!("a file is no directory") };
     assert!(error.to_string().contains("move that directory away"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_was_closed_by_a_failure_opens_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (engine, trees) = Engine::open(directory.path(), 16 << 20).expect("opens");
+    drop((engine, trees));
+    let (operations, waiting) = mpsc::channel(1);
+    let trees: SharedTrees = Arc::default();
+    let health = Arc::new(Mutex::new(Health::Failed("no space".into())));
+    let (path, cache_bytes) = (directory.path().to_owned(), 16 << 20);
+    let committer =
+        Committer { engine: None, path, cache_bytes, trees: Arc::clone(&trees), waiting, health: Arc::clone(&health) };
+    let committer = Some(thread::spawn(move || committer.run()));
+    let visitors = Visitors { trees, health, operations: Some(operations), committer };
+    let id = VisitorId::new("v1").expect("valid");
+    assert!(matches!(visitors.find(&id), Err(StoreError::Unavailable(_))), "closed, and says so");
+    visitors.recover().await.expect("opens");
+    assert_eq!(visitors.health(), Health::Ok);
+    assert!(visitors.find(&id).expect("reads").is_none());
 }

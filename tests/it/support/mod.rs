@@ -15,23 +15,23 @@ use conversion_relay::{
 use serde_json::Value;
 
 /// The key of the configuration that [`Setup`] writes.
-pub const KEY: &str = "key-of-the-test-shop";
+pub(crate) const KEY: &str = "key-of-the-test-shop";
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The stand-in platforms, on a port of their own.
-pub struct Platforms {
+pub(crate) struct Platforms {
     /// What they got, and how to make them fail.
-    pub sandbox: Arc<Sandbox>,
+    pub(crate) sandbox: Arc<Sandbox>,
     /// `http://127.0.0.1:PORT`
-    pub url: String,
+    pub(crate) url: String,
     _serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Platforms {
     /// Starts them.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let sandbox = Sandbox::new(Arc::new(SystemClock), sandbox::Config::default());
@@ -40,7 +40,7 @@ impl Platforms {
     }
 
     /// A Meta and a Data Manager destination here.
-    pub fn destinations(&self) -> String {
+    pub(crate) fn destinations(&self) -> String {
         let url = &self.url;
         format!(
             r#"
@@ -71,14 +71,14 @@ generate_lead = "987654322"
 }
 
 /// A configuration and a data directory that outlive the processes started on them.
-pub struct Setup {
+pub(crate) struct Setup {
     directory: tempfile::TempDir,
     config: PathBuf,
 }
 
 impl Setup {
     /// Retries are quick and visits are not waited for; `more` is added to the file.
-    pub fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("relay.toml");
         let data = directory.path().join("data");
@@ -110,17 +110,17 @@ drain = "5s"
     }
 
     /// The data directory.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
     /// The configuration file.
-    pub fn config(&self) -> &Path {
+    pub(crate) fn config(&self) -> &Path {
         &self.config
     }
 
     /// Starts the relay and waits until it listens.
-    pub fn start(&self) -> Relay {
+    pub(crate) fn start(&self) -> Relay {
         let log = self.directory.path().join("log.txt");
         let log = std::fs::File::options().create(true).append(true).open(log).expect("a log file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_conversion-relay"))
@@ -142,30 +142,30 @@ drain = "5s"
     }
 
     /// What all processes started on this logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log.txt")).expect("reads")
     }
 }
 
 /// A running relay. Killed when dropped.
-pub struct Relay {
+pub(crate) struct Relay {
     child: Child,
     /// `http://127.0.0.1:PORT` of the public listener.
-    pub public: String,
+    pub(crate) public: String,
     /// The same of the admin listener.
-    pub admin: String,
+    pub(crate) admin: String,
     /// For requests of all kinds.
-    pub client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Relay {
     /// Posts JSON with the key. Status and body.
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.post_bytes(path, body.to_string().into_bytes()).await
     }
 
     /// Posts bytes as JSON with the key. Status and body.
-    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+    pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
         let request = self.client.post(format!("{}{path}", self.public)).bearer_auth(KEY);
         let answer = request.header("content-type", "application/json").body(body).send().await.expect("answers");
         let status = answer.status().as_u16();
@@ -174,14 +174,14 @@ impl Relay {
     }
 
     /// Reads JSON from the admin listener.
-    pub async fn admin(&self, path: &str) -> Value {
+    pub(crate) async fn admin(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.admin)).send().await.expect("answers");
         let text = answer.text().await.expect("has a body");
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
     /// Waits until nothing is queued, and returns the balance.
-    pub async fn settled(&self) -> Value {
+    pub(crate) async fn settled(&self) -> Value {
         let began = Instant::now();
         loop {
             let balance = self.admin("/v1/balance").await;
@@ -195,13 +195,13 @@ impl Relay {
     }
 
     /// SIGKILL, as a crash does it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("kills");
         self.child.wait().expect("ends");
     }
 
     /// SIGTERM, as an operator does it. Whether it ended well.
-    pub fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
         self.child.wait().expect("ends").success()
