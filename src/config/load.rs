@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use toml::{Table, Value};
 
 use super::{Config, DEFAULT, read};
-use crate::model::Problem;
+use crate::model::{Problem, unavailable};
 
 /// Variables of this form override single settings: `RELAY__STORE__PATH` is `store.path`.
 const OVERRIDE: &str = "RELAY__";
@@ -37,21 +37,19 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
     if let Some(path) = file {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(shown.clone(), error))?;
-        let given: Table = text.parse().map_err(|error: toml::de::Error| {
+        let mut given: Table = text.parse().map_err(|error: toml::de::Error| {
             // The library's text quotes the line; a secret may be in it.
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
             ConfigError::Malformed(shown, format!("{place}{}", error.message()))
         })?;
+        given.iter_mut().for_each(|(_, value)| fill_in(value, environment));
         // The sample destination is for those who have no file.
         table.remove("destinations");
         merge(&mut table, given);
     }
     let mut problems = Vec::new();
     override_from(&mut table, environment, &mut problems);
-    for (key, value) in table.iter_mut() {
-        fill_in(value, key, environment, &mut problems);
-    }
     read::config(table, problems).map_err(ConfigError::Invalid)
 }
 
@@ -75,9 +73,10 @@ fn override_from(table: &mut Table, environment: &BTreeMap<String, String>, prob
             problems.push(Problem::new(name, "must name a section and a key, such as RELAY__STORE__PATH"));
             continue;
         };
-        // Numbers and lists as TOML has them; everything else is a text.
-        let value = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
-        let value = value.filter(|value| !matches!(value, Value::Datetime(_))).unwrap_or_else(|| text.clone().into());
+        // A list as TOML has it; anything else is the text as it is, which a number may be.
+        let list = || format!("list = {text}").parse::<Table>().ok()?.remove("list");
+        let value = Some(text).filter(|text| text.starts_with('[')).and_then(|_| list());
+        let value = value.unwrap_or_else(|| Value::String(text.clone()));
         match table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new())) {
             Value::Table(section) => {
                 section.insert(key.clone(), value);
@@ -88,36 +87,32 @@ fn override_from(table: &mut Table, environment: &BTreeMap<String, String>, prob
 }
 
 /// Replaces `${NAME}` in every text by the environment's value.
-fn fill_in(value: &mut Value, key: &str, environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+fn fill_in(value: &mut Value, environment: &BTreeMap<String, String>) {
     match value {
-        Value::String(text) => {
-            let mut filled = String::with_capacity(text.len());
-            let mut rest = text.as_str();
-            while let Some((before, after)) = rest.split_once("${") {
-                filled.push_str(before);
-                let Some((name, tail)) = after.split_once('}') else {
-                    problems.push(Problem::new(key, "has a ${ without its }"));
-                    return;
-                };
-                match environment.get(name) {
-                    Some(found) => filled.push_str(found),
-                    None => problems.push(Problem::new(key, format!("the environment variable {name} is not set"))),
-                }
-                rest = tail;
-            }
-            filled.push_str(rest);
-            *text = filled;
-        }
-        Value::Array(list) => {
-            for (i, item) in list.iter_mut().enumerate() {
-                fill_in(item, &format!("{key}[{i}]"), environment, problems);
-            }
-        }
-        Value::Table(table) => {
-            for (name, item) in table.iter_mut() {
-                fill_in(item, &format!("{key}.{name}"), environment, problems);
-            }
-        }
+        Value::String(text) => *text = filled(text, environment).unwrap_or_else(|why| unavailable(&why)),
+        Value::Array(list) => list.iter_mut().for_each(|item| fill_in(item, environment)),
+        Value::Table(table) => table.iter_mut().for_each(|(_, item)| fill_in(item, environment)),
         _ => {}
     }
+}
+
+fn filled(text: &str, environment: &BTreeMap<String, String>) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("must not contain the character U+0000".to_owned());
+    }
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, tail) = after.split_once('}').ok_or("has a ${ without its }")?;
+        // Only a name is repeated: anything else may be a secret that was put in the wrong place.
+        let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+        if !named {
+            return Err("must have the name of an environment variable in ${…}: letters, digits and _".to_owned());
+        }
+        let found = environment.get(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
+        filled.push_str(before);
+        filled.push_str(found);
+        rest = tail;
+    }
+    Ok(filled + rest)
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use toml::Table;
+use tracing_subscriber::EnvFilter;
 
 use super::{Config, DestinationConfig};
 use crate::{
@@ -30,26 +31,29 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The shortest key that is no invitation.
 const KEY_BYTES_MIN: usize = 16;
 
+/// Public paths of our own, next to `/files/…`.
+const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
+
 /// Checks every setting.
 ///
 /// # Errors
 /// Every problem, `problems` found before among them.
 pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec<Problem>> {
     let mut settings = Settings::new("", table);
-    settings.problems(problems);
+    for Problem { key, message } in problems {
+        settings.problem(&key, message);
+    }
     let (public, trusted_proxies) = settings.section("public", |section| {
-        section.parsed("url", "an http or https address such as https://t.example.com", |text| {
-            crate::web::page_problem(text).is_none().then_some(())
-        });
-        (address(section), TrustedProxies(networks(section)))
+        section.url("url");
+        let networks = section.list("trusted_proxies", "an address or a network such as 10.0.0.0/8", Network::parse);
+        (address(section), TrustedProxies(networks.unwrap_or_default()))
     });
     let (admin, admin_token) = settings.section("admin", |section| {
         let listen = address(section);
-        let token = secret(section, "token");
-        if token.is_none() && listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-            section.problem("token", "is missing: it must be set when admin.listen is not a loopback address");
+        if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+            section.need("token", "it must be set when admin.listen is not a loopback address");
         }
-        (listen, token)
+        (listen, key(section, "token"))
     });
     let mut store = settings.section("store", store_section);
     settings.section("retention", |section| {
@@ -59,14 +63,15 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         store.delivered = days(section, "delivered", kept.clone());
         store.dead_letters = days(section, "dead_letters", kept);
     });
-    let (intake, default_country) = settings.section("intake", intake_section);
+    let (intake, sources, default_country) = settings.section("intake", intake_section);
     let wait_for_visit = settings
         .section("join", |section| section.duration("wait_for_visit", Duration::ZERO..=DAY).unwrap_or_default());
     let delivery = settings.section("delivery", delivery_section);
     let visits_path = settings.section("capture", |section| {
-        section.parsed("visits_path", "a path such as /v1/visits", |text| {
+        section.parsed("visits_path", "a path such as /v1/visits that nothing else has", |text| {
             let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            (text.starts_with('/') && text.len() > 1 && plain && text != "/v1/events").then(|| text.to_owned())
+            let taken = PATHS_TAKEN.contains(&text) || text.starts_with("/files/");
+            (text.starts_with('/') && text.len() > 1 && plain && !taken).then(|| text.to_owned())
         })
     });
     let (log_format, log_level) = settings.section("log", |section| {
@@ -75,20 +80,26 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
             "json" => Some(LogFormat::Json),
             _ => None,
         });
-        (format.unwrap_or_default(), section.text("level").unwrap_or_else(|| "info".to_owned()))
+        let level = section.parsed("level", "a level such as info, or a filter as RUST_LOG has it", |text| {
+            EnvFilter::try_new(text).is_ok().then(|| text.to_owned())
+        });
+        (format.unwrap_or_default(), level.unwrap_or_default())
     });
     if settings.has("sources") {
-        settings.take("sources");
         settings.problem("sources", "webhook sources are not part of this version; post to /v1/events instead");
+        settings.tables("sources", |source| source.rest());
     }
     let files = store.path.join("files").display().to_string();
-    let destinations = settings.tables("destinations", |section| destination(section, &files));
     let mut names = BTreeSet::new();
-    for (i, destination) in destinations.iter().enumerate() {
-        if let Some(destination) = destination.as_ref().filter(|destination| !names.insert(destination.name.clone())) {
-            settings.problem(&format!("destinations[{i}].name"), format!("{} is taken", destination.name));
+    let destinations = settings.tables("destinations", |section| {
+        let name = section.required_parsed("name", "a name such as meta or google-eu", name::<DestinationName>);
+        if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
+            section.problem("name", "is that of another destination");
+        } else if let Some(name) = &name {
+            section.rename(format!("destinations.{name}."));
         }
-    }
+        destination(section, name, &files, &sources)
+    });
     let destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
     let problems = settings.finish();
     match (public, admin, visits_path, destinations) {
@@ -113,20 +124,15 @@ fn address(section: &mut Settings) -> Option<SocketAddr> {
     section.required_parsed("listen", "an address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
 }
 
-fn networks(section: &mut Settings) -> Vec<Network> {
-    let texts = section.texts("trusted_proxies").unwrap_or_default();
-    let networks: Option<Vec<Network>> = texts.iter().map(|text| Network::parse(text)).collect();
-    networks.unwrap_or_else(|| {
-        section.problem("trusted_proxies", "must be addresses or networks, such as [\"10.0.0.0/8\", \"192.0.2.7\"]");
-        Vec::new()
-    })
+fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
+    T::try_from(text.to_owned()).ok()
 }
 
-/// A key or token; one that could be guessed is refused.
-fn secret(section: &mut Settings, key: &str) -> Option<Secret> {
+/// A key or token of our own; one that could be guessed is refused.
+fn key(section: &mut Settings, key: &str) -> Option<Secret> {
     let secret = section.secret(key)?;
-    if secret.expose().len() < KEY_BYTES_MIN || secret.expose().chars().any(|c| !c.is_ascii_graphic()) {
-        section.problem(key, format!("must be at least {KEY_BYTES_MIN} printable ASCII characters without spaces"));
+    if secret.expose().len() < KEY_BYTES_MIN {
+        section.problem(key, format!("must be at least {KEY_BYTES_MIN} characters long"));
     }
     Some(secret)
 }
@@ -151,63 +157,61 @@ fn store_section(section: &mut Settings) -> store::Config {
     }
 }
 
-fn intake_section(section: &mut Settings) -> (intake::Config, Option<Country>) {
+/// The settings, the names of all sources, also of those whose keys are wrong, and the default country.
+fn intake_section(section: &mut Settings) -> (intake::Config, BTreeSet<SourceName>, Option<Country>) {
     let default_country =
         section.parsed("default_country", "an ISO 3166-1 country code such as US", |text| Country::parse(text).ok());
-    let mut seen = BTreeSet::new();
-    let keys = section.tables("keys", |key| {
-        let name = key.required_parsed("name", "a name such as shop-backend", |text| SourceName::new(text).ok());
-        if !key.has("key") {
-            key.required("key", "the key itself, best as \"${RELAY_KEY}\"");
+    let (mut seen, mut sources) = (BTreeSet::new(), BTreeSet::new());
+    let keys = section.tables("keys", |section| {
+        let name = section.required_parsed("name", "a name such as shop-backend", name::<SourceName>);
+        sources.extend(name.clone());
+        let key = key(section.need("key", "the key itself, best as \"${RELAY_KEY}\""), "key");
+        if key.as_ref().is_some_and(|key| !seen.insert(key.expose().to_owned())) {
+            section.problem("key", "is the key of another entry too; a key stands for one source");
         }
-        let key = secret(key, "key");
         Some((name?, key?))
     });
-    for (name, key) in keys.iter().flatten() {
-        if !seen.insert(key.expose().to_owned()) {
-            section.problem("keys", format!("{name} has the key of another; a key stands for one source"));
-        }
-    }
-    let size = |number: Option<u64>| usize::try_from(number.unwrap_or(1)).unwrap_or(usize::MAX);
     let config = intake::Config {
         keys: keys.into_iter().flatten().collect(),
-        body_bytes_max: size(section.number("body_bytes_max", 1024..=64 << 20)),
-        batch_max: size(section.number("batch_max", 1..=10_000)),
+        body_bytes_max: section.number("body_bytes_max", 1024..=64 << 20).unwrap_or(1),
+        batch_max: section.number("batch_max", 1..=10_000).unwrap_or(1),
     };
-    (config, default_country)
+    (config, sources, default_country)
 }
 
 fn delivery_section(section: &mut Settings) -> delivery::Config {
     let wait = Duration::from_millis(1)..=DAY;
-    let first = section.duration("retry_first", wait.clone()).unwrap_or(SECOND);
-    let max = section.duration("retry_max", wait.clone()).unwrap_or(HOUR);
-    if max < first {
+    let first = section.duration("retry_first", wait.clone());
+    let max = section.duration("retry_max", wait.clone());
+    if first.zip(max).is_some_and(|(first, max)| max < first) {
         section.problem("retry_max", "must not be shorter than retry_first");
     }
     delivery::Config {
-        schedule: delivery::Schedule { first, max },
+        schedule: delivery::Schedule { first: first.unwrap_or(SECOND), max: max.unwrap_or(HOUR) },
         probe_every: section.duration("probe_every", wait).unwrap_or(SECOND),
         drain: section.duration("drain", Duration::ZERO..=HOUR).unwrap_or(SECOND),
-        concurrency: usize::try_from(section.number("concurrency", 1..=64).unwrap_or(1)).unwrap_or(1),
+        concurrency: section.number("concurrency", 1..=64).unwrap_or(1),
     }
 }
 
-fn destination(section: &mut Settings, files: &str) -> Option<DestinationConfig> {
-    let name = section.required_parsed("name", "a name such as meta or google-eu", |t| DestinationName::new(t).ok());
-    if let Some(name) = &name {
-        section.rename(format!("destinations.{name}."));
-    }
+/// A destination; `files` is where import files are unless it says otherwise, `known` are the names of the sources.
+fn destination(
+    section: &mut Settings,
+    name: Option<DestinationName>,
+    files: &str,
+    known: &BTreeSet<SourceName>,
+) -> Option<DestinationConfig> {
     let kinds: Vec<&str> = REGISTRY.iter().map(|descriptor| descriptor.kind).collect();
-    let kinds = kinds.join(", ");
-    let descriptor = section.required_parsed("kind", &format!("one of {kinds}"), |text| {
+    let descriptor = section.required_parsed("kind", &format!("one of {}", kinds.join(", ")), |text| {
         REGISTRY.iter().find(|descriptor| descriptor.kind == text)
     });
-    let sources = section.texts("sources");
-    let sources = sources.map(|names| names.into_iter().map(SourceName::new).collect::<Result<BTreeSet<_>, _>>());
-    let sources = sources.transpose().unwrap_or_else(|_| {
-        section.problem("sources", "must be names of sources, such as [\"shop-backend\"]");
-        None
+    // A generated key has a name that nobody configured.
+    let sources = section.list("sources", "the name of a source in intake.keys", |text| {
+        self::name::<SourceName>(text).filter(|name| known.is_empty() || known.contains(name))
     });
+    if sources.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("sources", "must name at least one source; leave it out to take from all");
+    }
     let expected = "send (without a statement about consent) or skip";
     let on_unknown_consent = section.parsed("on_unknown_consent", expected, |text| match text {
         "send" => Some(OnUnknownConsent::Send),
@@ -217,48 +221,46 @@ fn destination(section: &mut Settings, files: &str) -> Option<DestinationConfig>
     let hold_after_click = section.duration("hold_after_click", Duration::ZERO..=DAY * 30);
     let events = events(section);
     let mut rest = section.rest();
-    let (Some(name), Some(descriptor)) = (name, descriptor) else { return None };
+    let descriptor = descriptor?;
     if descriptor.kind == "file" && !rest.contains_key("path") {
         rest.insert("path".to_owned(), files.into());
     }
     let mapped = events.keys().cloned().collect();
-    let common = Common { name: name.clone(), events, hold_after_click };
+    // One without a name is checked all the same.
+    let called = name.clone().unwrap_or_else(|| DestinationName::new("unnamed").expect("a valid name"));
+    let common = Common { name: called, events, hold_after_click };
     match (descriptor.build)(common, rest) {
         Ok(destination) => Some(DestinationConfig {
-            name,
+            name: name?,
             kind: descriptor.kind,
             destination: Arc::from(destination),
             events: mapped,
-            sources,
+            sources: sources.map(BTreeSet::from_iter),
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
         }),
         Err(problems) => {
-            section.problems(problems);
+            section.problems_of_rest(problems);
             None
         }
     }
 }
 
 fn events(section: &mut Settings) -> BTreeMap<EventName, String> {
-    let table = match section.take("events") {
-        Some(toml::Value::Table(table)) if !table.is_empty() => table,
-        _ => {
-            let what = "must be a table of our event names and what the platform calls them: purchase = \"Purchase\"";
-            section.problem("events", what);
-            return BTreeMap::new();
-        }
-    };
-    let mut events = BTreeMap::new();
-    for (name, value) in table {
-        match (EventName::new(name.as_str()), value) {
-            (Ok(name), toml::Value::String(text)) if !text.trim().is_empty() => {
-                events.insert(name, text);
+    const WHAT: &str = "a table of our event names and what the platform calls them: purchase = \"Purchase\"";
+    let events = section.need("events", WHAT).table("events", WHAT, |events| {
+        let (names, mut mapped) = (events.names(), BTreeMap::new());
+        for name in &names {
+            let text = events.text(name);
+            match EventName::new(name.as_str()) {
+                Ok(event) => mapped.extend(text.map(|text| (event, text))),
+                Err(why) => events.problem(name, why.to_string()),
             }
-            (Ok(_), _) => {
-                section.problem(&format!("events.{name}"), "must be a text in quotes: its name at the platform")
-            }
-            (Err(why), _) => section.problem(&format!("events.{name}"), why.to_string()),
         }
+        (names.is_empty(), mapped)
+    });
+    let (none, mapped) = events.unwrap_or_default();
+    if none {
+        section.problem("events", "must map at least one event");
     }
-    events
+    mapped
 }

@@ -9,6 +9,10 @@
 //! | while appending | the rest of a row is behind the mark: cut off at start |
 //! | after appending, before the mark is recorded | the rows are behind the mark: cut off at start, written again |
 //! | after the mark is recorded | the rows are settled, and stay |
+//! | before the first mark is recorded | the rows are written again; the file is moved aside at start, see below |
+//!
+//! Without any mark a start cannot tell rows that were never settled from those of a store that was lost or moved. So
+//! it deletes nothing: files become `{name}.orphaned` (or `.orphaned-2`, …), which nothing here touches or serves.
 //!
 //! Days only go forward, also when the clock does not, so the marked file is the newest and everything in files of a
 //! later day is behind the mark. A file that cannot be continued (its header is that of a format configured earlier, or
@@ -50,7 +54,7 @@ pub struct FileSink {
 
 impl FileSink {
     /// Opens the files of destination `name` after a start, creates the directory, and cuts off what is behind `mark`,
-    /// the last one that the store recorded; with none, nothing was ever settled.
+    /// the last one that the store recorded; with none, files that are there are moved aside.
     ///
     /// A marked file that is missing or shorter than its mark was changed by somebody else: that is logged, what is
     /// there is kept, and rows go to the next file.
@@ -70,11 +74,15 @@ impl FileSink {
             sync_directory(parent.unwrap_or(Path::new(".")))?;
         }
         let mut sink = Self { directory, name, extension, mark: None };
+        if mark.is_none() {
+            sink.set_aside()?;
+        }
         sink.roll_back(mark)?;
         Ok(sink)
     }
 
-    /// Cuts off what is behind `mark`: for rows that were appended and then could not be settled.
+    /// Cuts off what is behind `mark`: for rows that were appended and then could not be settled. With none, that is
+    /// every file, as those that were there before the start are not called so any more.
     ///
     /// # Errors
     /// As [`recover`](Self::recover).
@@ -91,6 +99,24 @@ impl FileSink {
         }
         self.mark = mark.cloned();
         sync_directory(&self.directory)
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        for daily in daily_files(&self.directory, &self.name)? {
+            let mut aside = format!("{}.orphaned", daily.name);
+            let mut number = 2;
+            while unless_missing(fs::symlink_metadata(self.directory.join(&aside)))?.is_some() {
+                aside = format!("{}.orphaned-{number}", daily.name);
+                number += 1;
+            }
+            tracing::warn!(
+                file = daily.name,
+                moved_to = aside,
+                "moving aside an import file the store knows nothing of"
+            );
+            fs::rename(self.directory.join(&daily.name), self.directory.join(&aside))?;
+        }
+        Ok(())
     }
 
     /// How far the files are written; what the store has recorded may be behind it.

@@ -1,5 +1,6 @@
-//! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is pure:
-//! `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in CONTRIBUTING.md.
+//! The places that events go to. A destination turns sealed events into a request and an answer into verdicts; it is
+//! pure: `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in
+//! CONTRIBUTING.md.
 
 pub mod data_manager;
 pub mod files;
@@ -33,7 +34,7 @@ pub type Build = fn(Common, toml::Table) -> Result<Box<dyn Destination>, Vec<Pro
 pub struct Common {
     /// What it is called in logs, metrics, the timeline and the balance.
     pub name: DestinationName,
-    /// Our event name → what the platform calls it (an event name, a conversion action id or name).
+    /// Our event name → what the platform calls it (an event name, a conversion action id or name); never empty.
     pub events: BTreeMap<EventName, String>,
     /// `hold_after_click`: how old a click must be before a delivery that names it is sent. `None`: the kind's default.
     pub hold_after_click: Option<Duration>,
@@ -109,7 +110,7 @@ pub struct FileProfile {
     pub header: String,
     /// How many daily files are served together.
     pub days_served: u32,
-    /// User name and password of the Basic authentication; `None`: the file is not protected.
+    /// User name and password of the Basic authentication; `None`: the file is not served.
     pub auth: Option<(String, Secret)>,
 }
 

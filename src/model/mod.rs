@@ -27,6 +27,6 @@ pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw
 pub(crate) use identity::{contains_email, looks_like_contact_data};
 pub use money::{Currency, InvalidMoney, Money, parse_decimal};
 pub use sensitive::{Secret, Sensitive};
-pub use settings::{Problem, Settings};
+pub use settings::{Problem, Settings, plain_url, unavailable};
 pub use time::{Clock, InvalidTime, MockClock, SystemClock, Time};
 pub use visit::{Observation, Utm, Visit, Visitor};

@@ -1,10 +1,16 @@
 //! Reading settings out of TOML so that everything wrong is said at once, each with its key and what would be right.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use toml::{Table, Value};
 
 use super::{Secret, parse_duration};
+
+/// What the message of an unknown key begins with; the keys that are known follow.
+const UNKNOWN: &str = "is not a key here; known: ";
+
+/// What [`unavailable`] values begin with. Neither the environment nor a file read by `config` can hold it.
+const UNAVAILABLE: char = '\0';
 
 /// Something wrong in the configuration. Its message never repeats a configured text: that may be a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +28,27 @@ impl Problem {
     }
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.message)
     }
+}
+
+/// Stands for a value that cannot be had, because of `why` (an environment variable is not set): whoever takes it gets
+/// nothing, and `why` becomes the one problem of its key.
+#[must_use]
+pub fn unavailable(why: &str) -> String {
+    format!("{UNAVAILABLE}{why}")
+}
+
+/// `text` as an http or https address, if it is one without a user, a query and a fragment.
+#[must_use]
+pub fn plain_url(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    (web && bare).then(|| url.into())
 }
 
 /// A table whose keys are taken out one by one; what is left at the end is unknown, and said to be.
@@ -51,9 +74,9 @@ impl Settings {
     }
 
     fn note_unknown(&mut self) {
+        let known = self.known.join(", ");
         for key in std::mem::take(&mut self.table).keys() {
-            let known = self.known.join(", ");
-            self.problem(key, format!("is not a key here; known: {known}"));
+            self.problem(key, format!("{UNKNOWN}{known}"));
         }
     }
 
@@ -62,11 +85,27 @@ impl Settings {
         self.problems.push(Problem::new(format!("{}{key}", self.prefix), message));
     }
 
-    /// Notes problems that were found elsewhere, relative to this table.
-    pub fn problems(&mut self, problems: impl IntoIterator<Item = Problem>) {
+    /// Notes problems that were found in the [`rest`](Self::rest) of this table: a key that is unknown there could also
+    /// have been meant for here.
+    pub fn problems_of_rest(&mut self, problems: Vec<Problem>) {
         for Problem { key, message } in problems {
-            self.problem(&key, message);
+            match message.strip_prefix(UNKNOWN).filter(|_| !key.contains('.')) {
+                Some(others) => self.problem(&key, format!("{UNKNOWN}{}, {others}", self.known.join(", "))),
+                None => self.problem(&key, message),
+            }
         }
+    }
+
+    fn must_be(&mut self, key: &str, expected: &str, given: &Value) {
+        let given = match given {
+            Value::String(_) => "a text",
+            Value::Integer(_) | Value::Float(_) => "a number",
+            Value::Boolean(_) => "true or false",
+            Value::Datetime(_) => "a date",
+            Value::Array(_) => "a list",
+            Value::Table(_) => "a table",
+        };
+        self.problem(key, format!("must be {expected}, not {given}"));
     }
 
     /// Whether `key` is there.
@@ -75,10 +114,36 @@ impl Settings {
         self.table.contains_key(key)
     }
 
-    /// The value of `key` as it is.
-    pub fn take(&mut self, key: &str) -> Option<Value> {
+    /// The names of the keys that are left.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.table.keys().cloned().collect()
+    }
+
+    /// Notes it if `key`, which has to be there, is not; `what` says what it is.
+    pub fn need(&mut self, key: &str, what: &str) -> &mut Self {
+        if !self.has(key) {
+            self.problem(key, format!("is missing: {what}"));
+        }
+        self
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
         self.known.push(key.to_owned());
-        self.table.remove(key)
+        let value = self.table.remove(key)?;
+        let why = |value: &Value| value.as_str()?.strip_prefix(UNAVAILABLE).map(str::to_owned);
+        let unavailable: Vec<Problem> = match &value {
+            Value::Array(list) => {
+                let items = list.iter().enumerate();
+                items.filter_map(|(i, item)| Some(Problem::new(format!("{key}[{i}]"), why(item)?))).collect()
+            }
+            value => why(value).map(|why| Problem::new(key, why)).into_iter().collect(),
+        };
+        if unavailable.is_empty() {
+            return Some(value);
+        }
+        unavailable.into_iter().for_each(|Problem { key, message }| self.problem(&key, message));
+        None
     }
 
     /// A text.
@@ -90,7 +155,7 @@ impl Settings {
             }
             Value::String(text) => Some(text),
             other => {
-                self.problem(key, format!("must be a text in quotes, not {}", kind_of(&other)));
+                self.must_be(key, "a text in quotes", &other);
                 None
             }
         }
@@ -98,37 +163,39 @@ impl Settings {
 
     /// A text that has to be there; `what` says what it is.
     pub fn required(&mut self, key: &str, what: &str) -> Option<String> {
-        if !self.has(key) {
-            self.known.push(key.to_owned());
-            self.problem(key, format!("is missing: {what}"));
-            return None;
-        }
-        self.text(key)
+        self.need(key, what).text(key)
     }
 
     /// A text that `read` understands; `expected` says what that would be.
     pub fn parsed<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let text = self.text(key)?;
-        self.check(key, expected, &text, read)
-    }
-
-    /// [`Settings::parsed`] of a text that has to be there.
-    pub fn required_parsed<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let text = self.required(key, expected)?;
-        self.check(key, expected, &text, read)
-    }
-
-    fn check<T>(&mut self, key: &str, expected: &str, text: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let value = read(text);
+        let value = read(&self.text(key)?);
         if value.is_none() {
             self.problem(key, format!("must be {expected}"));
         }
         value
     }
 
-    /// A credential.
+    /// [`Settings::parsed`] of a text that has to be there.
+    pub fn required_parsed<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.need(key, expected).parsed(key, expected, read)
+    }
+
+    /// A key or token: in one word, so that a line end that was copied with it is noticed.
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
-        self.text(key).map(Secret::new)
+        self.parsed(key, "printable ASCII without spaces and line ends", |text| {
+            text.bytes().all(|b| b.is_ascii_graphic()).then(|| Secret::new(text))
+        })
+    }
+
+    /// A [`plain_url`].
+    pub fn url(&mut self, key: &str) -> Option<String> {
+        self.parsed(key, "an http or https address without a user, a query and a fragment", plain_url)
+    }
+
+    /// A [`plain_url`] that paths are put behind, without a slash at its end; `default` if there is none.
+    pub fn base_url(&mut self, default: &str) -> String {
+        let url = self.url("base_url").unwrap_or_else(|| default.to_owned());
+        url.trim_end_matches('/').to_owned()
     }
 
     /// A span of time such as `30s`, inside `allowed`.
@@ -137,7 +204,8 @@ impl Settings {
         match parse_duration(&text) {
             Ok(span) if allowed.contains(&span) => Some(span),
             Ok(_) => {
-                self.problem(key, format!("must be from {:?} to {:?}", allowed.start(), allowed.end()));
+                let (least, most) = (written(*allowed.start()), written(*allowed.end()));
+                self.problem(key, format!("must be from {least} to {most}"));
                 None
             }
             Err(error) => {
@@ -147,27 +215,38 @@ impl Settings {
         }
     }
 
-    /// A whole number inside `allowed`.
-    pub fn number(&mut self, key: &str, allowed: RangeInclusive<u64>) -> Option<u64> {
-        let value = self.take(key)?;
-        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
-        let number = number.filter(|number| allowed.contains(number));
+    /// How long one request may take.
+    pub fn timeout(&mut self, default: Duration) -> Duration {
+        self.duration("timeout", Duration::from_millis(1)..=Duration::from_secs(600)).unwrap_or(default)
+    }
+
+    /// A whole number inside `allowed`; also as a text, which is what the environment has.
+    pub fn number<T>(&mut self, key: &str, allowed: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
+        let number = match self.take(key)? {
+            Value::String(text) => text.parse().ok(),
+            value => value.as_integer(),
+        };
+        let number = number.and_then(|number| T::try_from(number).ok()).filter(|number| allowed.contains(number));
         if number.is_none() {
             self.problem(key, format!("must be a whole number from {} to {}", allowed.start(), allowed.end()));
         }
         number
     }
 
-    /// A list of texts.
-    pub fn texts(&mut self, key: &str) -> Option<Vec<String>> {
-        let value = self.take(key)?;
-        let texts = value
-            .as_array()
-            .and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>());
-        if texts.is_none() {
-            self.problem(key, "must be a list of texts, such as [\"one\", \"two\"]");
+    /// A list of texts that `read` understands; `expected` says what each would be.
+    pub fn list<T>(&mut self, key: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        let Value::Array(items) = self.take(key)? else {
+            self.problem(key, format!("must be a list, each of it {expected}"));
+            return None;
+        };
+        let read: Vec<Option<T>> = items.iter().map(|item| item.as_str().and_then(&read)).collect();
+        for (i, _) in read.iter().enumerate().filter(|(_, item)| item.is_none()) {
+            self.problem(&format!("{key}[{i}]"), format!("must be {expected}"));
         }
-        texts
+        read.into_iter().collect()
     }
 
     /// A table inside this one; what `read` leaves of it is unknown. A missing one reads as empty.
@@ -176,11 +255,23 @@ impl Settings {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.problem(key, format!("must be a table, not {}", kind_of(&other)));
-                Table::new()
+                self.must_be(key, "a table", &other);
+                // What would be missing in it is no problem of its own.
+                return read(&mut Self::new("", Table::new()));
             }
         };
         self.inside(format!("{}{key}.", self.prefix), table, read)
+    }
+
+    /// [`Settings::section`], if it is there; `expected` says what it holds.
+    pub fn table<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&mut Settings) -> T) -> Option<T> {
+        match self.take(key)? {
+            Value::Table(table) => Some(self.inside(format!("{}{key}.", self.prefix), table, read)),
+            other => {
+                self.must_be(key, expected, &other);
+                None
+            }
+        }
     }
 
     /// A list of tables, each called `key[0].`, `key[1].`, …
@@ -189,7 +280,7 @@ impl Settings {
             None => return Vec::new(),
             Some(Value::Array(list)) => list,
             Some(other) => {
-                self.problem(key, format!("must be a list of tables, not {}", kind_of(&other)));
+                self.must_be(key, "a list of tables", &other);
                 return Vec::new();
             }
         };
@@ -197,9 +288,9 @@ impl Settings {
         for (i, item) in list.into_iter().enumerate() {
             match item {
                 Value::Table(table) => {
-                    values.push(self.inside(format!("{}{key}[{i}].", self.prefix), table, &mut read))
+                    values.push(self.inside(format!("{}{key}[{i}].", self.prefix), table, &mut read));
                 }
-                other => self.problem(&format!("{key}[{i}]"), format!("must be a table, not {}", kind_of(&other))),
+                other => self.must_be(&format!("{key}[{i}]"), "a table", &other),
             }
         }
         values
@@ -224,35 +315,113 @@ impl Settings {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => "a text",
-        Value::Integer(_) | Value::Float(_) => "a number",
-        Value::Boolean(_) => "true or false",
-        Value::Datetime(_) => "a date",
-        Value::Array(_) => "a list",
-        Value::Table(_) => "a table",
-    }
+/// `span` as the configuration writes it.
+fn written(span: Duration) -> String {
+    let ms = span.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let unit = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, if ms == 0 { "s" } else { "ms" }));
+    format!("{}{name}", ms / unit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn settings(table: &str) -> Settings {
+        Settings::new("top.", table.parse().expect("TOML"))
+    }
+
+    fn told(settings: Settings) -> Vec<String> {
+        settings.finish().iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn everything_wrong_is_said_at_once_with_its_key() {
-        let table: Table =
-            "a = 1\nb = ''\nc = '5 s'\nd = 70\ne = ['x', 1]\nz = 1\n[f]\ng = true\n".parse().expect("TOML");
-        let mut settings = Settings::new("top.", table);
+        let mut settings = settings("a = 1\nb = ''\nc = '5 s'\nd = 70\ne = ['x', 1]\nf.g = true\nh = 'x y'\nz = 1");
         assert_eq!(settings.text("a"), None);
         assert_eq!(settings.text("b"), None);
         assert_eq!(settings.duration("c", Duration::ZERO..=Duration::MAX), None);
-        assert_eq!(settings.number("d", 1..=64), None);
-        assert_eq!(settings.texts("e"), None);
+        assert_eq!(settings.number("d", 1..=64_u32), None);
+        assert_eq!(settings.list("e", "a text", |text| Some(text.to_owned())), None);
         assert_eq!(settings.required("missing", "the thing"), None);
         settings.section("f", |_| ());
+        assert_eq!(settings.secret("h"), None);
         let problems = settings.finish();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["top.a", "top.b", "top.c", "top.d", "top.e", "top.missing", "top.f.g", "top.z"]);
+        assert_eq!(keys, ["top.a", "top.b", "top.c", "top.d", "top.e[1]", "top.missing", "top.f.g", "top.h", "top.z"]);
+        assert_eq!(problems[8].message, "is not a key here; known: a, b, c, d, e, missing, f, h");
+    }
+
+    #[test]
+    fn a_number_may_be_a_text_of_digits() {
+        let mut settings = settings("a = '12'\nb = '12x'\nc = 12.5\nd = -1");
+        assert_eq!(settings.number("a", 1..=64_usize), Some(12));
+        for key in ["b", "c", "d"] {
+            assert_eq!(settings.number(key, 1..=64_u64), None);
+        }
+        assert_eq!(told(settings)[0], "top.b: must be a whole number from 1 to 64");
+    }
+
+    #[test]
+    fn limits_of_time_are_said_as_they_are_written() {
+        let mut settings = settings("a = '2d'\nb = '1ms'");
+        settings.duration("a", Duration::ZERO..=Duration::from_secs(86_400));
+        settings.duration("b", Duration::from_millis(1500)..=Duration::from_secs(90 * 60));
+        assert_eq!(told(settings), ["top.a: must be from 0s to 1d", "top.b: must be from 1500ms to 90m"]);
+    }
+
+    #[test]
+    fn an_address_is_plain() {
+        for bad in ["", "x.example", "ftp://x.example", "https://", "https://x.example?a=b", "https://x.example#a"] {
+            assert_eq!(plain_url(bad), None, "{bad}");
+        }
+        for bad in ["https://u:p@x.example", "https://u@x.example"] {
+            assert_eq!(plain_url(bad), None, "{bad}");
+        }
+        assert_eq!(plain_url("http://127.0.0.1:9000/token").as_deref(), Some("http://127.0.0.1:9000/token"));
+        assert_eq!(settings("base_url = 'https://x.example/a/'").base_url("unused"), "https://x.example/a");
+        assert_eq!(settings("").base_url("https://y.example"), "https://y.example");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_had_is_one_problem() {
+        let mut table: Table = "list = ['here']\n[inner]".parse().expect("TOML");
+        let gone = || Value::String(unavailable("the variable X is not set"));
+        table.insert("a".to_owned(), gone());
+        table["list"].as_array_mut().expect("a list").push(gone());
+        table["inner"].as_table_mut().expect("a table").insert("b".to_owned(), gone());
+        let mut settings = Settings::new("", table);
+        assert_eq!(settings.secret("a"), None);
+        assert_eq!(settings.list("list", "a text", |text| Some(text.to_owned())), None);
+        settings.section("inner", |inner| inner.number("b", 1..=2_u64));
+        let expected = ["a", "list[1]", "inner.b"].map(|key| format!("{key}: the variable X is not set"));
+        assert_eq!(told(settings), expected);
+    }
+
+    #[test]
+    fn a_table_of_another_type_is_one_problem() {
+        let mut settings = settings("a = 1\nb = 'x'\nc = [1]");
+        settings.section("a", |inner| inner.required("x", "the thing"));
+        settings.table("b", "a table: { x }", |inner| inner.required("x", "the thing"));
+        settings.tables("c", |inner| inner.required("x", "the thing"));
+        let expected = [
+            "top.a: must be a table, not a number",
+            "top.b: must be a table: { x }, not a text",
+            "top.c[0]: must be a table, not a number",
+        ];
+        assert_eq!(told(settings), expected);
+    }
+
+    #[test]
+    fn a_key_that_is_unknown_in_the_rest_could_have_been_meant_for_here() {
+        let mut outer = settings("a = 'x'\nbb = 1\n[inner]\nc = 1");
+        outer.text("a");
+        let mut rest = Settings::new("", outer.rest());
+        rest.text("b");
+        rest.section("inner", |inner| inner.text("d"));
+        outer.problems_of_rest(rest.finish());
+        let expected = ["top.inner.c: is not a key here; known: d", "top.bb: is not a key here; known: a, b, inner"];
+        assert_eq!(told(outer), expected);
     }
 }

@@ -68,14 +68,45 @@ fn a_crash_before_the_rows_are_settled_neither_repeats_nor_loses_one() {
 }
 
 #[test]
-fn a_crash_before_anything_was_settled_leaves_no_file() {
+fn a_crash_before_anything_was_settled_repeats_no_row_in_a_file_that_is_served() {
     let place = Place::new();
     place.start(None).append(&rows("a,1\n"), on("20")).expect("appends");
     let mut sink = place.start(None);
+    assert_eq!(place.files(), ["shop-2026-11-20.csv.orphaned"]);
+    assert_eq!(sink.mark(), None);
+    let mark = sink.append(&rows("a,1\n"), on("20")).expect("appends");
+    assert_eq!(place.read("shop-2026-11-20.csv"), "id,value\na,1\n");
+    assert_eq!(place.serve(7, Some(&mark)).0, "id,value\na,1\n");
+}
+
+#[test]
+fn files_of_a_store_that_was_lost_are_moved_aside_and_never_deleted() {
+    let place = Place::new();
+    for text in ["first", "second", "third"] {
+        place.start(None);
+        place.write("shop-2026-11-20.csv", text);
+        place.write("shop-2026-11-21.jsonl", text);
+    }
+    let mut sink = place.start(None);
+    for (end, text) in [("", "first"), ("-2", "second"), ("-3", "third")] {
+        assert_eq!(place.read(&format!("shop-2026-11-20.csv.orphaned{end}")), text);
+        assert_eq!(place.read(&format!("shop-2026-11-21.jsonl.orphaned{end}")), text);
+    }
+    assert_eq!(place.files().len(), 6);
+    let mark = sink.append(&rows("a,1\n"), on("20")).expect("appends");
+    place.start(Some(&mark));
+    assert_eq!(place.files().len(), 7, "with a mark they stay as they are");
+    assert_eq!(place.serve(7, Some(&mark)).0, "id,value\na,1\n");
+}
+
+#[test]
+fn the_first_rows_that_could_not_be_settled_are_taken_back_without_a_trace() {
+    let place = Place::new();
+    let mut sink = place.start(None);
+    sink.append(&rows("a,1\n"), on("20")).expect("appends");
+    sink.roll_back(None).expect("rolls back");
     assert_eq!(place.files(), [""; 0]);
     assert_eq!(sink.mark(), None);
-    sink.append(&rows("a,1\n"), on("20")).expect("appends");
-    assert_eq!(place.read("shop-2026-11-20.csv"), "id,value\na,1\n");
 }
 
 #[test]
@@ -106,13 +137,18 @@ fn only_files_of_this_destination_are_touched() {
         "shop.csv",
         "eshop-2026-11-20.csv",
     ];
+    let mark = place.start(None).append(&rows("a,1\n"), on("19")).expect("appends");
     others.iter().for_each(|name| place.write(name, "mine"));
     place.write("shop-2026-11-20.csv", "unsettled");
     place.write("shop-2026-11-21.jsonl", "unsettled");
-    place.start(None);
-    let mut expected = others;
+    place.start(Some(&mark));
+    let mut expected = others.to_vec();
+    expected.push("shop-2026-11-19.csv");
     expected.sort_unstable();
     assert_eq!(place.files(), expected);
+    place.start(None);
+    assert_eq!(place.files().len(), expected.len());
+    assert!(others.iter().all(|name| place.read(name) == "mine"));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The destination's table in the configuration. All that is wrong with it is said at once.
 
-use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
 use super::super::{GoogleAuth, GoogleCredentials, Problem};
-use crate::model::{EventName, Secret, parse_duration};
+use crate::model::{EventName, Secret, Settings, plain_url};
 
 /// Source: <https://developers.google.com/data-manager/api/reference/rest>, read 2026-11-20.
 const BASE_URL: &str = "https://datamanager.googleapis.com";
@@ -30,6 +33,11 @@ const ACTIONS_MAX: usize = 10;
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
+/// The two forms of `credentials`.
+const CREDENTIALS: &str = "{ client_id, client_secret, refresh_token } or { service_account_file }";
+
+const KEY_FILE: &str = "service_account_file";
+
 /// What an event is sent with.
 pub(super) struct Config {
     pub(super) operating_account: String,
@@ -52,69 +60,70 @@ pub(super) fn read(
     actions: BTreeMap<EventName, String>,
     table: toml::Table,
 ) -> Result<(Config, GoogleAuth), Vec<Problem>> {
-    let mut keys = Keys { table, prefix: "", problems: Vec::new() };
-    check_actions(&actions, &mut keys.problems);
-    let operating_account =
-        keys.text("operating_account", Need::Required("the Google Ads account, such as \"123-456-7890\""));
-    let operating_account = keys.account("operating_account", operating_account);
-    let login_account = keys.text("login_account", Need::Optional);
-    let login_account = keys.account("login_account", login_account);
-    let account_type = keys.text("account_type", Need::Optional);
-    if account_type.is_some_and(|given| given != "GOOGLE_ADS") {
-        keys.problem("account_type", "must be GOOGLE_ADS, the only account type that has conversion actions");
+    let mut settings = Settings::new("", table);
+    check_actions(&actions, &mut settings);
+    const ACCOUNT: &str = "a Google Ads account: \"123-456-7890\" or its digits";
+    let operating_account = settings.required_parsed("operating_account", ACCOUNT, account_digits);
+    let login_account = settings.parsed("login_account", ACCOUNT, account_digits);
+    let account_type = "GOOGLE_ADS";
+    settings.parsed("account_type", "GOOGLE_ADS, the only account type that has conversion actions", |text| {
+        (text == account_type).then_some(())
+    });
+    let user_project = settings.parsed("user_project", "the id of a Google Cloud project", |text| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-:.".contains(&b)).then(|| text.to_owned())
+    });
+    let base_url = settings.base_url(BASE_URL);
+    let token_url = settings.url("token_url");
+    let batch = settings.number("batch", 1..=BATCH_LIMIT).unwrap_or(BATCH_DEFAULT);
+    let timeout = settings.timeout(TIMEOUT_DEFAULT);
+    let merchant_id =
+        settings.parsed("merchant_id", "a Merchant Center id: digits", |text| is_digits(text).then(|| text.to_owned()));
+    let feed_label = settings.parsed("feed_label", "at most 20 letters, digits, - or _", |text| {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        (text.len() <= 20 && plain).then(|| text.to_owned())
+    });
+    let feed_language = settings.parsed("feed_language", "an ISO 639-1 code such as en", |text| {
+        (text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())).then(|| text.to_owned())
+    });
+    let credentials = settings
+        .need("credentials", CREDENTIALS)
+        .table("credentials", &format!("a table: {CREDENTIALS}"), credentials)
+        .flatten();
+    let problems = settings.finish();
+    match (operating_account, credentials) {
+        (Some(operating_account), Some((credentials, file_token_url))) if problems.is_empty() => {
+            let token_url = token_url.or(file_token_url).unwrap_or_else(|| TOKEN_URL.to_owned());
+            let url = format!("{base_url}/v1/events:ingest");
+            let config = Config {
+                operating_account,
+                login_account,
+                account_type,
+                user_project,
+                url,
+                batch,
+                timeout,
+                merchant_id,
+                feed_label,
+                feed_language,
+                actions,
+            };
+            Ok((config, GoogleAuth { credentials, token_url, scope: SCOPE }))
+        }
+        _ => Err(problems),
     }
-    let user_project = keys.checked("user_project", "must be the id of a Google Cloud project", |text| {
-        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-:.".contains(&b))
-    });
-    let base_url = keys.url("base_url");
-    let token_url = keys.url("token_url");
-    let batch = keys.batch();
-    let timeout = keys.timeout();
-    let merchant_id = keys.checked("merchant_id", "must be a Merchant Center id: digits", is_digits);
-    let feed_label = keys.checked("feed_label", "must be at most 20 letters, digits, - or _", |text| {
-        text.len() <= 20 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    });
-    let feed_language = keys.checked("feed_language", "must be an ISO 639-1 code such as en", |text| {
-        text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())
-    });
-    let credentials = keys.credentials();
-    let problems = keys.finish();
-    let (Some(operating_account), Some((credentials, file_token_url)), true) =
-        (operating_account, credentials, problems.is_empty())
-    else {
-        return Err(problems);
-    };
-    let token_url = token_url.or(file_token_url).unwrap_or_else(|| TOKEN_URL.to_owned());
-    let config = Config {
-        operating_account,
-        login_account,
-        account_type: "GOOGLE_ADS",
-        user_project,
-        url: format!("{}/v1/events:ingest", base_url.as_deref().unwrap_or(BASE_URL).trim_end_matches('/')),
-        batch,
-        timeout,
-        merchant_id,
-        feed_label,
-        feed_language,
-        actions,
-    };
-    Ok((config, GoogleAuth { credentials, token_url, scope: SCOPE }))
 }
 
-fn check_actions(actions: &BTreeMap<EventName, String>, problems: &mut Vec<Problem>) {
-    if actions.is_empty() {
-        problems.push(Problem::new("events", "must map at least one event to a conversion action id"));
-    }
+fn check_actions(actions: &BTreeMap<EventName, String>, settings: &mut Settings) {
     for (event, action) in actions {
         let key = format!("events.{event}");
         if !is_digits(action) {
-            problems.push(Problem::new(&key, "must be the id of a conversion action: digits, such as \"987654321\""));
+            settings.problem(&key, "must be the id of a conversion action: digits, such as \"987654321\"");
         }
         // Google has no retraction here: a second event with the same transaction id overwrites the first one's value.
         if event.is_refund() && actions.iter().any(|(other, shared)| other != event && shared == action) {
             let message = "must be another action than those of other events: Data Manager would overwrite the \
                            sale's value with the refund's instead of taking it back";
-            problems.push(Problem::new(&key, message));
+            settings.problem(&key, message);
         }
     }
     let distinct: BTreeSet<_> = actions.values().collect();
@@ -124,7 +133,7 @@ fn check_actions(actions: &BTreeMap<EventName, String>, problems: &mut Vec<Probl
              more: put the others into a second [[destinations]]",
             distinct.len()
         );
-        problems.push(Problem::new("events", message));
+        settings.problem("events", message);
     }
 }
 
@@ -139,152 +148,28 @@ fn account_digits(text: &str) -> Option<String> {
     is_digits(&digits).then_some(digits)
 }
 
-enum Need {
-    /// With what to write there.
-    Required(&'static str),
-    Optional,
-}
-
-/// A table whose keys are taken out one by one: what is left at the end is unknown.
-struct Keys {
-    table: toml::Table,
-    prefix: &'static str,
-    problems: Vec<Problem>,
-}
-
-impl Keys {
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problems.push(Problem::new(format!("{}{key}", self.prefix), message));
+/// The credentials, and the token endpoint of a key file.
+fn credentials(settings: &mut Settings) -> Option<(GoogleCredentials, Option<String>)> {
+    const USER: [(&str, &str); 3] = [
+        ("client_id", "the OAuth client's id"),
+        ("client_secret", "the OAuth client's secret"),
+        ("refresh_token", "a refresh token for the Data Manager scope"),
+    ];
+    if !settings.has(KEY_FILE) {
+        let [client_id, client_secret, refresh_token] = USER.map(|(key, what)| settings.need(key, what).secret(key));
+        let _known = settings.text(KEY_FILE);
+        let (client_id, client_secret, refresh_token) =
+            (client_id?.expose().to_owned(), client_secret?, refresh_token?);
+        return Some((GoogleCredentials::Refresh { client_id, client_secret, refresh_token }, None));
     }
-
-    fn text(&mut self, key: &str, need: Need) -> Option<String> {
-        match (self.table.remove(key), need) {
-            (Some(toml::Value::String(text)), _) if !text.trim().is_empty() => return Some(text),
-            (Some(toml::Value::String(_)), _) => self.problem(key, "must not be empty"),
-            (Some(other), _) => self.problem(key, format!("must be a text in quotes, not {}", article(&other))),
-            (None, Need::Required(what)) => self.problem(key, format!("is missing: {what}")),
-            (None, Need::Optional) => {}
-        }
-        None
+    for (key, _) in USER.iter().filter(|(key, _)| settings.has(key)).collect::<Vec<_>>() {
+        settings.problem(key, format!("must be left out next to {KEY_FILE}: {CREDENTIALS}"));
+        settings.text(key);
     }
-
-    fn checked(&mut self, key: &str, message: &str, good: impl Fn(&str) -> bool) -> Option<String> {
-        let text = self.text(key, Need::Optional)?;
-        if good(&text) {
-            return Some(text);
-        }
-        self.problem(key, message);
-        None
-    }
-
-    fn account(&mut self, key: &str, given: Option<String>) -> Option<String> {
-        let digits = account_digits(&given?);
-        if digits.is_none() {
-            self.problem(key, "must be an account id: \"123-456-7890\" or its digits");
-        }
-        digits
-    }
-
-    fn url(&mut self, key: &str) -> Option<String> {
-        self.checked(key, "must be an http or https URL without a user, query or fragment", is_plain_url)
-    }
-
-    fn batch(&mut self) -> usize {
-        match self.table.remove("batch") {
-            None => return BATCH_DEFAULT,
-            Some(toml::Value::Integer(given)) => match usize::try_from(given) {
-                Ok(batch @ 1..=BATCH_LIMIT) => return batch,
-                _ => self.problem("batch", format!("must be from 1 to {BATCH_LIMIT}")),
-            },
-            Some(other) => {
-                let message = format!("must be a whole number from 1 to {BATCH_LIMIT}, not {}", article(&other));
-                self.problem("batch", message);
-            }
-        }
-        BATCH_DEFAULT
-    }
-
-    fn timeout(&mut self) -> Duration {
-        let Some(text) = self.text("timeout", Need::Optional) else { return TIMEOUT_DEFAULT };
-        match parse_duration(&text) {
-            Ok(timeout) if !timeout.is_zero() => return timeout,
-            Ok(_) => self.problem("timeout", "must be longer than nothing"),
-            Err(error) => self.problem("timeout", error.to_string()),
-        }
-        TIMEOUT_DEFAULT
-    }
-
-    /// The credentials, and the token endpoint of a key file.
-    fn credentials(&mut self) -> Option<(GoogleCredentials, Option<String>)> {
-        const FORMS: &str = "{ client_id, client_secret, refresh_token } or { service_account_file }";
-        let table = match self.table.remove("credentials") {
-            Some(toml::Value::Table(table)) => table,
-            Some(_) => {
-                self.problem("credentials", format!("must be a table: {FORMS}"));
-                return None;
-            }
-            None => {
-                self.problem("credentials", format!("is missing: {FORMS}"));
-                return None;
-            }
-        };
-        let user = ["client_id", "client_secret", "refresh_token"].iter().any(|key| table.contains_key(*key));
-        let mut keys = Keys { table, prefix: "credentials.", problems: Vec::new() };
-        let read = if keys.table.contains_key("service_account_file") && user {
-            self.problem("credentials", format!("must be one of {FORMS}, not both"));
-            return None;
-        } else if keys.table.contains_key("service_account_file") {
-            keys.service_account()
-        } else {
-            keys.refresh().map(|credentials| (credentials, None))
-        };
-        self.problems.extend(keys.finish());
-        read
-    }
-
-    fn refresh(&mut self) -> Option<GoogleCredentials> {
-        let client_id = self.text("client_id", Need::Required("the OAuth client's id"));
-        let client_secret = self.text("client_secret", Need::Required("the OAuth client's secret"));
-        let refresh_token = self.text("refresh_token", Need::Required("a refresh token for the Data Manager scope"));
-        Some(GoogleCredentials::Refresh {
-            client_id: client_id?,
-            client_secret: Secret::new(client_secret?),
-            refresh_token: Secret::new(refresh_token?),
-        })
-    }
-
-    fn service_account(&mut self) -> Option<(GoogleCredentials, Option<String>)> {
-        let path =
-            self.text("service_account_file", Need::Required("the path of a service account's JSON key file"))?;
-        let read = std::fs::read(&path).map_err(|error| format!("cannot read {path}: {error}"));
-        match read.and_then(|bytes| parse_key_file(&bytes).map_err(|what| format!("{path} {what}"))) {
-            Ok(read) => Some(read),
-            Err(message) => {
-                self.problem("service_account_file", message);
-                None
-            }
-        }
-    }
-
-    fn finish(mut self) -> Vec<Problem> {
-        for key in std::mem::take(&mut self.table).keys() {
-            self.problem(key, "is not a key of this destination");
-        }
-        self.problems
-    }
-}
-
-fn article(value: &toml::Value) -> String {
-    let name = value.type_str();
-    if name.starts_with(['a', 'i']) { format!("an {name}") } else { format!("a {name}") }
-}
-
-fn is_plain_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        let bare = url.username().is_empty() && url.password().is_none();
-        let ends = url.query().is_none() && url.fragment().is_none();
-        matches!(url.scheme(), "http" | "https") && url.has_host() && bare && ends
-    })
+    let path = settings.text(KEY_FILE)?;
+    let read = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"));
+    let read = read.and_then(|bytes| parse_key_file(&bytes).map_err(|what| format!("names a file that {what}")));
+    read.map_err(|message| settings.problem(KEY_FILE, message)).ok()
 }
 
 /// What Google's console hands out for a service account.
@@ -308,9 +193,8 @@ fn parse_key_file(bytes: &[u8]) -> Result<(GoogleCredentials, Option<String>), &
     if jsonwebtoken::EncodingKey::from_rsa_pem(file.private_key.expose().as_bytes()).is_err() {
         return Err("holds a private_key that is no RSA key in PEM form");
     }
-    if file.token_uri.as_deref().is_some_and(|uri| !is_plain_url(uri)) {
-        return Err("holds a token_uri that is no http or https URL");
-    }
     let KeyFile { client_email, private_key_id, private_key, token_uri, .. } = file;
+    let token_uri = token_uri.map(|uri| plain_url(&uri).ok_or("holds a token_uri that is no http or https address"));
+    let token_uri = token_uri.transpose()?;
     Ok((GoogleCredentials::ServiceAccount { client_email, private_key_id, private_key }, token_uri))
 }

@@ -14,7 +14,7 @@ use super::{
     Auth, Common, Descriptor, Destination, HttpRequest, Problem, Profile, Request, Response, Unsendable, Verdict,
 };
 use crate::model::{ActionSource, ClickKind, Failure, SealedEvent, SkipReason, Time, WaitReason};
-use config::Settings;
+use config::Config;
 
 /// The kind `meta`.
 pub const DESCRIPTOR: Descriptor = Descriptor { kind: "meta", build };
@@ -38,7 +38,7 @@ const PURCHASE: &str = "Purchase";
 /// A pixel (Meta also says dataset) that events go to.
 struct Meta {
     common: Common,
-    settings: Settings,
+    config: Config,
     profile: Profile,
     url: String,
 }
@@ -49,14 +49,14 @@ fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec
 
 impl Meta {
     fn new(common: Common, table: toml::Table) -> Result<Self, Vec<Problem>> {
-        let settings = config::read(&common, table)?;
+        let config = config::read(table)?;
         let profile = Profile {
-            batch_max: settings.batch,
-            timeout: settings.timeout,
-            auth: Auth::Query { name: "access_token", value: settings.access_token.clone() },
+            batch_max: config.batch,
+            timeout: config.timeout,
+            auth: Auth::Query { name: "access_token", value: config.access_token.clone() },
         };
-        let url = format!("{}/{}/{}/events", settings.base_url, settings.api_version, settings.pixel_id);
-        Ok(Self { common, settings, profile, url })
+        let url = format!("{}/{}/{}/events", config.base_url, config.api_version, config.pixel_id);
+        Ok(Self { common, config, profile, url })
     }
 
     /// What Meta calls this event.

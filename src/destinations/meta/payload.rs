@@ -50,8 +50,8 @@ pub(super) fn body(meta: &Meta, batch: &[SealedEvent]) -> Bytes {
     let mut text = Vec::with_capacity((batch.len() + 1) * EVENT_BYTES);
     let body = Body {
         data: Data { meta, batch },
-        test_event_code: meta.settings.test_event_code.as_deref(),
-        partner_agent: meta.settings.partner_agent.as_deref(),
+        test_event_code: meta.config.test_event_code.as_deref(),
+        partner_agent: meta.config.partner_agent.as_deref(),
     };
     serde_json::to_writer(&mut text, &body).expect("memory takes every byte, every key is a string, decimals are JSON");
     Bytes::from(text)
@@ -149,7 +149,7 @@ impl<'a> Event<'a> {
     fn of(meta: &'a Meta, event: &'a SealedEvent) -> Self {
         // `admit` lets only mapped events in.
         let event_name = meta.event_name(event).unwrap_or(event.name.as_str());
-        let ldu: Option<Ldu> = meta.settings.ldu;
+        let ldu: Option<Ldu> = meta.config.ldu;
         Self {
             event_name,
             event_time: happened_at(event).as_secs(),

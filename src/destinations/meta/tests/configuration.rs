@@ -24,9 +24,7 @@ fn everything_wrong_with_a_table_is_said_at_once() {
         partner_agent = 5
         ldu = { country = 1, province = 1000 }
     "#;
-    let mut common = common();
-    common.events.insert(EventName::new("sign_up").expect("a name"), " ".into());
-    let Err(problems) = build(common, table.parse().expect("TOML")) else { panic!("accepted") };
+    let Err(problems) = build(common(), table.parse().expect("TOML")) else { panic!("accepted") };
     let mut keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();
     assert_eq!(
@@ -37,7 +35,6 @@ fn everything_wrong_with_a_table_is_said_at_once() {
             "api_version",
             "base_url",
             "batch",
-            "events.sign_up",
             "ldu.province",
             "ldu.state",
             "partner_agent",
@@ -47,17 +44,8 @@ fn everything_wrong_with_a_table_is_said_at_once() {
         ]
     );
     for Problem { key, message } in &problems {
-        assert!(message.contains("must be") || message.contains("there are"), "{key} {message}");
+        let says = ["must be", "must not be", "is missing: ", "known: pixel_id, ", "known: country, "];
+        assert!(says.iter().any(|words| message.contains(words)), "{key} {message}");
         assert!(!message.contains("EAAtoken"), "{message}");
-    }
-}
-
-#[test]
-fn an_address_with_more_than_a_path_is_no_base() {
-    for bad in
-        ["ftp://x.example", "https://x.example?a=b", "https://u:p@x.example", "https://x.example#a", "", "https://"]
-    {
-        let Err(problems) = built(&format!("base_url = \"{bad}\"")) else { panic!("{bad}") };
-        assert_eq!(problems[0].key, "base_url", "{bad}");
     }
 }
