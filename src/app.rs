@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, Write as _},
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -37,6 +38,9 @@ const RECOVER_EVERY: Duration = Duration::from_secs(1);
 const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
 const KEY_FILE: &str = "relay.key";
+
+/// Keys shorter than this are warned about.
+const KEY_BYTES_SAFE: usize = 16;
 
 /// Why the relay does not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,7 @@ pub struct Running {
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    warn_of_short_keys(&config);
     let lock = lock(&config.store.path)?;
     let generated_key = generated_key(&mut config)?;
     let public = bind(config.public, "public.listen").await?;
@@ -207,7 +212,8 @@ fn served_files(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Ve
 
 fn lock(data: &Path) -> Result<std::fs::File, StartError> {
     let failed = |error| StartError::Data(data.to_owned(), error);
-    std::fs::create_dir_all(data).map_err(failed)?;
+    // Hashes of personal data are nobody else's business either.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
     let file = std::fs::File::options().write(true).create(true).truncate(false).open(data.join(LOCK_FILE));
     let file = file.map_err(failed)?;
     match file.try_lock() {
@@ -219,7 +225,6 @@ fn lock(data: &Path) -> Result<std::fs::File, StartError> {
 
 /// Without a configured key, one of our own making: kept in the data directory, readable by its owner alone.
 fn generated_key(config: &mut Config) -> Result<Option<(Secret, bool)>, StartError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     if !config.intake.keys.is_empty() {
         return Ok(None);
     }
@@ -241,6 +246,15 @@ fn generated_key(config: &mut Config) -> Result<Option<(Secret, bool)>, StartErr
     let source = SourceName::new("default").expect("a valid name");
     config.intake.keys.push((source, key.clone()));
     Ok(Some((key, new)))
+}
+
+/// Short keys work, as a test needs no more, but they can be guessed.
+fn warn_of_short_keys(config: &Config) {
+    let keys = config.intake.keys.iter().map(|(source, key)| (format!("intake.keys, {source}"), key));
+    let token = config.admin_token.iter().map(|token| ("admin.token".to_owned(), token));
+    for (setting, _) in keys.chain(token).filter(|(_, key)| key.expose().len() < KEY_BYTES_SAFE) {
+        tracing::warn!(setting, "shorter than {KEY_BYTES_SAFE} characters: it can be guessed");
+    }
 }
 
 async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {

@@ -16,7 +16,7 @@ use crate::{
     capture, delivery,
     destinations::{Common, OnUnknownConsent, REGISTRY},
     intake,
-    model::{DestinationName, EventName, Problem, Secret, Settings, SourceName},
+    model::{DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,
@@ -27,9 +27,6 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// The shortest key that is no invitation.
-const KEY_BYTES_MIN: usize = 16;
 
 /// Public paths of our own, next to `/files/…`.
 const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
@@ -53,7 +50,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
             section.need("token", "it must be set when admin.listen is not a loopback address");
         }
-        (listen, key(section, "token"))
+        (listen, section.secret("token"))
     });
     let mut store = settings.section("store", store_section);
     settings.section("retention", |section| {
@@ -128,15 +125,6 @@ fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
     T::try_from(text.to_owned()).ok()
 }
 
-/// A key or token of our own; one that could be guessed is refused.
-fn key(section: &mut Settings, key: &str) -> Option<Secret> {
-    let secret = section.secret(key)?;
-    if secret.expose().len() < KEY_BYTES_MIN {
-        section.problem(key, format!("must be at least {KEY_BYTES_MIN} characters long"));
-    }
-    Some(secret)
-}
-
 fn days(section: &mut Settings, key: &str, allowed: RangeInclusive<Duration>) -> Duration {
     section.duration(key, allowed).unwrap_or(DAY)
 }
@@ -165,7 +153,7 @@ fn intake_section(section: &mut Settings) -> (intake::Config, BTreeSet<SourceNam
     let keys = section.tables("keys", |section| {
         let name = section.required_parsed("name", "a name such as shop-backend", name::<SourceName>);
         sources.extend(name.clone());
-        let key = key(section.need("key", "the key itself, best as \"${RELAY_KEY}\""), "key");
+        let key = section.need("key", "the key itself, best as \"${RELAY_KEY}\"").secret("key");
         if key.as_ref().is_some_and(|key| !seen.insert(key.expose().to_owned())) {
             section.problem("key", "is the key of another entry too; a key stands for one source");
         }

@@ -239,7 +239,6 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         "retention.dead_letters",
         "intake.default_country",
         "intake.keys[0].name",
-        "intake.keys[1].key",
         "intake.keys[2].name",
         "intake.keys[2].key",
         "intake.keys[2].nme",
@@ -294,7 +293,6 @@ fn one_problem_is_one_line_that_says_what_would_be_right() {
         ("[join]\nwait_for_visit = 30", "join.wait_for_visit: must be a text in quotes, not a number"),
         ("destinations = 'x'", "destinations: must be a list of tables, not a text"),
         ("[admin]\nlisten = '0.0.0.0:8081'", "admin.token: is missing: it must be set when admin.listen is not a "),
-        ("[admin]\ntoken = 'short'", "admin.token: must be at least 16 characters long"),
         ("[admin]\ntoken = 'a token of several words'", "admin.token: must be printable ASCII without spaces"),
     ] {
         let told = told(text, &[]);

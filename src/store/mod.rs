@@ -6,11 +6,18 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Attempt, DestinationId, DestinationName, EventId, EventName, Failure, FileMark, IdentityKey, NewEvent, NewState,
-    Observation, Outcome, SealedEvent, SkipReason, Time, Visitor, VisitorId,
+    Observation, Outcome, SealedEvent, Time, Visitor, VisitorId,
 };
 
 pub mod conformance;
@@ -291,40 +298,36 @@ pub struct Stores {
 }
 
 /// What a store measures of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Durable writes.
-    pub commits: prometheus_client::metrics::counter::Counter,
+    pub commits: Counter,
     /// Bytes appended.
-    pub bytes: prometheus_client::metrics::counter::Counter,
+    pub bytes: Counter,
     /// Requests that one durable write served.
     pub batch: Histogram,
     /// Seconds from writing to the end of the sync.
     pub flush: Histogram,
 }
 
-/// A histogram with buckets by powers of four from 16 millionths up; serves seconds and counts alike.
-#[derive(Clone, Debug)]
-pub struct Histogram(pub prometheus_client::metrics::histogram::Histogram);
-
-impl Default for Histogram {
+impl Default for Metrics {
     fn default() -> Self {
-        Self(prometheus_client::metrics::histogram::Histogram::new(
-            prometheus_client::metrics::histogram::exponential_buckets(0.000_016, 4.0, 14),
-        ))
+        Self {
+            commits: Counter::default(),
+            bytes: Counter::default(),
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            flush: Histogram::new(exponential_buckets(0.000_1, 3.0, 10)),
+        }
     }
 }
 
 impl Metrics {
     /// Adds them to a registry.
-    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+    pub fn register(&self, registry: &mut Registry) {
         let store = registry.sub_registry_with_prefix("store");
         store.register("commits", "Durable writes (one fdatasync each)", self.commits.clone());
         store.register("written_bytes", "Bytes appended to the event journal", self.bytes.clone());
-        store.register("commit_requests", "Requests that one durable write served", self.batch.0.clone());
-        store.register("flush_seconds", "Time from writing to the end of the sync", self.flush.0.clone());
+        store.register("commit_requests", "Requests that one durable write served", self.batch.clone());
+        store.register("flush_seconds", "Time from writing to the end of the sync", self.flush.clone());
     }
 }
-
-/// The reason a destination's counts start with, for events accepted before it was configured.
-pub const BEFORE: SkipReason = SkipReason::NotConfigured;

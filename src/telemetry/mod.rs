@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use std::sync::Arc;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -31,6 +31,7 @@ pub fn start_logging(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = layer.with_ansi(std::io::stderr().is_terminal());
     // A second start, in tests, changes nothing.
     let _already = match format {
         LogFormat::Human => registry.with(layer).try_init(),

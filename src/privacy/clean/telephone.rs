@@ -50,6 +50,13 @@ fn e164(text: &str, countries: [Option<Country>; 2]) -> Option<String> {
     {
         return Some(written(&number));
     }
+    // `00` is how most of the world dials abroad: a valid number behind it is what was meant, whatever else those digits
+    // could be in the person's own country.
+    if let Some(abroad) = text.trim_start().strip_prefix("00")
+        && let Some(number) = possible(&format!("+{abroad}"), None).filter(PhoneNumber::is_valid)
+    {
+        return Some(written(&number));
+    }
     let mut likely = None;
     for country in countries.into_iter().flatten() {
         if let Some(number) = possible(text, Some(country)) {
@@ -102,6 +109,14 @@ mod tests {
         assert_eq!(read("447911123456", ["", "GB"]).as_deref(), Some("+447911123456"));
         assert_eq!(read("4930901820", ["", "US"]).as_deref(), Some("+4930901820"));
         assert_eq!(read("16505551212", ["", ""]), None);
+    }
+
+    #[test]
+    fn two_zeros_dial_abroad_from_anywhere() {
+        for country in ["DE", "BR", "US", ""] {
+            assert_eq!(read("0049 30 901820", ["", country]).as_deref(), Some("+4930901820"), "{country}");
+        }
+        assert_eq!(read("0012", ["", "US"]), None);
     }
 
     #[test]

@@ -235,7 +235,6 @@ mod tests {
             }
         }
         assert_eq!(phone("07911 123456", ""), None);
-        assert_eq!(phone("00 49 30 901820", ""), None);
         for text in ["", " ", "-", ". ."] {
             assert!(Google.name(&Raw::new(text)).is_none(), "{text}");
         }

@@ -382,8 +382,8 @@ impl Committer {
         *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
         attempt?;
         let metrics = &self.shared.metrics;
-        metrics.flush.0.observe(began.elapsed().as_secs_f64());
-        metrics.batch.0.observe(staged.len() as f64);
+        metrics.flush.observe(began.elapsed().as_secs_f64());
+        metrics.batch.observe(staged.len() as f64);
         metrics.commits.inc();
         metrics.bytes.inc_by(self.buffer.len() as u64);
         Ok(offsets)
