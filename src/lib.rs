@@ -1,18 +1,59 @@
-//! crate
-pub mod admin;
-pub mod app;
-pub mod attribution;
-pub mod capture;
-pub mod cli;
-pub mod config;
-pub mod context;
-pub mod delivery;
-pub mod destinations;
-pub mod intake;
+//! `conversion-relay` is a server-side conversion relay: purchases, sign-ups and leads come in over HTTP, each is joined to the
+//! ad click that led to it, contact details are hashed, the result is made durable, and it is delivered to Meta, to Google
+//! and into import files.
+//!
+//! The package is a program first; `README.md` tells how to run it. As a library it is there for its tests, its benchmark and
+//! its examples, and for testing an integration against [`sandbox`].
+//!
+//! # The map
+//!
+//! An event comes in at the top of the diagram in `ARCHITECTURE.md` and flows down. The modules below stand in order of
+//! dependency: each uses only modules of a smaller layer, which a test checks.
+//!
+//! | layer | module | holds |
+//! |---|---|---|
+//! | 1 | [`model`] | the nouns: events, ids, money, time, identity, consent, visits, deliveries, settings. No I/O |
+//! | 2 | [`privacy`] | the only way from raw contact details to hashed ones, and what keeps them out of free texts |
+//! | 2 | [`attribution`] | which click and which visit get the credit; reading click ids off addresses and cookies. Pure |
+//! | 3 | [`store`] | the traits of what is durable; the engines: event journal, visitors in sled, memory for tests |
+//! | 4 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
+//! | 4 | [`destinations`] | the platforms: from sealed events to a request, from an answer to verdicts. Pure |
+//! | 4 | [`sandbox`] | strict stand-ins for the platforms, for tests, the demo and users |
+//! | 5 | [`delivery`] | the workers: lease, send, settle or try again; HTTPS, OAuth, file writing |
+//! | 6 | [`pipeline`] | everything between parsing and acknowledgement, as one function |
+//! | 7 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
+//! | 8 | [`intake`] | `POST /v1/events` |
+//! | 8 | [`capture`] | `POST /v1/visits` |
+//! | 8 | [`admin`] | the operator's listener: timeline, balance, destinations, metrics. Reads only |
+//! | 8 | [`telemetry`] | logs and the registry of metrics |
+//! | 9 | [`config`] | defaults, file and environment, brought together and checked whole |
+//! | 10 | [`app`] | wiring: builds the real things, runs them, takes them down in order |
+//! | 11 | [`cli`] | one file for each command |
+
 pub mod model;
-pub mod pipeline;
+
+pub mod attribution;
 pub mod privacy;
-pub mod sandbox;
+
 pub mod store;
-pub mod telemetry;
+
+pub mod context;
+pub mod destinations;
+pub mod sandbox;
+
+pub mod delivery;
+
+pub mod pipeline;
+
 pub mod web;
+
+pub mod admin;
+pub mod capture;
+pub mod intake;
+pub mod telemetry;
+
+pub mod config;
+
+pub mod app;
+
+pub mod cli;

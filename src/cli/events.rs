@@ -38,6 +38,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let answer = request.send().await.with_context(|| format!("no relay answers at {}; is it running?", show.url))?;
     let status = answer.status();
     let body: Value = serde_json::from_str(&answer.text().await?).context("the answer is not the relay's")?;
+    if status == 401 {
+        bail!("the admin listener does not take this token; set {TOKEN_VARIABLE} to the one in [admin] token");
+    }
     if !status.is_success() {
         bail!("{}", body["detail"].as_str().unwrap_or("the relay refused"));
     }

@@ -2,6 +2,8 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
+
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Where the relay is
@@ -11,7 +13,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
-    let answer = client.get(format!("{}/readyz", arguments.url.trim_end_matches('/'))).send().await?;
+    let request = client.get(format!("{}/readyz", arguments.url.trim_end_matches('/')));
+    let answer = request.send().await.with_context(|| format!("no relay answers at {}", arguments.url))?;
     println!("{}", if answer.status().is_success() { "ready" } else { "not ready" });
     Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

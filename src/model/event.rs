@@ -24,7 +24,7 @@ impl EventName {
     /// Checks `text`.
     ///
     /// # Errors
-    /// [`InvalidEventName`].
+    /// What the text has to be.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidEventName> {
         let text = text.into();
         let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');

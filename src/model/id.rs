@@ -13,7 +13,7 @@ pub enum InvalidId {
     /// Empty, or only white space.
     #[error("must not be empty")]
     Empty,
-    /// Over [`ID_BYTES_MAX`].
+    /// Over 256 bytes.
     #[error("must be at most {ID_BYTES_MAX} bytes long")]
     TooLong,
     /// A control character (line breaks and tabs among them).

@@ -83,9 +83,9 @@ pub struct Visitor {
     pub id: VisitorId,
     /// The first landing, always kept.
     pub first_visit: Visit,
-    /// The latest landings after it, oldest first; at most [`VISITS_MAX`].
+    /// The latest landings after it, oldest first; at most 20.
     pub visits: Vec<Visit>,
-    /// Every click identifier seen, at most [`CLICKS_MAX`].
+    /// Every click identifier seen, at most 32.
     pub clicks: Vec<ClickId>,
     /// The latest cookies.
     pub cookies: Cookies,
@@ -95,7 +95,7 @@ pub struct Visitor {
     pub ip: Option<Sensitive<IpAddr>>,
     /// The latest browser.
     pub user_agent: Option<Sensitive<String>>,
-    /// Identifiers it was seen with, at most [`KEYS_MAX`].
+    /// Identifiers it was seen with, at most 32.
     pub keys: Vec<IdentityKey>,
     /// When it was last seen.
     pub last_seen: Time,

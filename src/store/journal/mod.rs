@@ -1,7 +1,7 @@
 //! The event journal: every event, delivery and outcome as records in append-only segments, with one `fdatasync` for all
 //! requests that wait at that moment. `ARCHITECTURE.md` tells what is on disk and what a crash leaves.
 //!
-//! Three parts: the [`Book`] (what the records add up to, in memory), the log (segments and their indexes), and the
+//! Three parts: the book (what the records add up to, in memory), the log (segments and their indexes), and the
 //! committer, the one thread that writes. A record changes the book only after it is synced.
 
 mod book;

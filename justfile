@@ -1,0 +1,32 @@
+# Lists what there is.
+default:
+    @just --list
+
+# Everything that has to pass before a change is merged.
+check:
+    ./.ci/run
+
+# All tests.
+test:
+    cargo test
+
+# Formatting and lints.
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# The crate's documentation, without a broken link.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# The whole story against the built-in platforms.
+demo *ARGS:
+    cargo run --release -- demo {{ ARGS }}
+
+# What the relay can take, and what that costs.
+bench:
+    cargo bench --bench relay
+
+# Licences, advisories, sources and bans of all dependencies.
+deny:
+    cargo deny check
