@@ -103,7 +103,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         Arc::new(Pipeline::new(stores.clone(), routes, config.pipeline, Arc::clone(&clock), metrics.clone()));
     pipeline.complete_all().await?;
 
-    let registry = telemetry::registry(&pipeline.metrics, &metrics, &stores.events, &places, &status, &clock);
+    let registry = telemetry::registry(&pipeline.metrics, &metrics, &stores, &places, &status, &clock);
     let tools = Tools {
         store: Arc::clone(&stores.events),
         clock: Arc::clone(&clock),

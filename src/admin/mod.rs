@@ -65,7 +65,7 @@ async fn event(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Res
     let unknown = || Problem::unknown("no event of this id is stored (any more)");
     let id = EventId::new(id).map_err(|_| unknown())?;
     let timeline = admin.stores.events.timeline(&id).await?.ok_or_else(unknown)?;
-    Ok(answer(&timeline::render(&timeline, &admin.places)))
+    Ok(answer(&timeline::render(&timeline, &admin.places, &admin.status)))
 }
 
 async fn balance(State(admin): State<Admin>) -> Response {

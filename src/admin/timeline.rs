@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    delivery::Place,
+    delivery::{Place, State, Status},
     model::{NewState, Outcome, Time, Utm},
     store::{DeliveryHistory, Step, Timeline},
 };
 
-pub(super) fn render(timeline: &Timeline, places: &[Place]) -> Value {
+pub(super) fn render(timeline: &Timeline, places: &[Place], status: &Status) -> Value {
     let event = &timeline.event;
-    let deliveries: Vec<Value> = timeline.deliveries.iter().map(|history| delivery(history, places)).collect();
+    let deliveries: Vec<Value> = timeline.deliveries.iter().map(|history| delivery(history, places, status)).collect();
     let touch =
         |touch: &Option<(Time, Utm)>| touch.as_ref().map(|(at, utm)| json!({ "at": at.to_string(), "utm": utm }));
     let clicks: Vec<Value> = event
@@ -41,11 +41,14 @@ pub(super) fn render(timeline: &Timeline, places: &[Place]) -> Value {
     })
 }
 
-fn delivery(history: &DeliveryHistory, places: &[Place]) -> Value {
+fn delivery(history: &DeliveryHistory, places: &[Place], status: &Status) -> Value {
     let place = places.iter().find(|place| place.id == history.destination);
     let name = place.map_or("(no longer configured)", |place| place.name.as_str());
     let (state, reason) = match &history.outcome {
-        None => ("queued", waiting_for(history)),
+        None => match place.map(|place| status.of(&place.name)) {
+            Some(State::Paused { reason, .. }) => ("queued", Some(format!("destination paused: {}", reason.code))),
+            _ => ("queued", waiting_for(history)),
+        },
         Some(Outcome::Delivered) => ("delivered", None),
         Some(Outcome::Skipped(reason)) => ("skipped", Some(reason.as_str().to_owned())),
         Some(Outcome::Expired) => ("expired", Some("past the platform's age limit".to_owned())),

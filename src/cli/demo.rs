@@ -107,10 +107,6 @@ async fn journey(shop: &Shop, sandbox: &Sandbox, data: &Path) -> anyhow::Result<
         "event": "close_convert_lead", "event_id": "deal-7", "value": 1200, "currency": "USD",
         "action_source": "system_generated", "user": { "email": "ada.lovelace@example.com" },
     });
-    // The tag saw the address when the visitor signed in.
-    let identify = json!({ "visitor_id": visitor, "url": "https://shop.example/account",
-                           "user": { "email": "ada.lovelace@example.com" } });
-    shop.post("/v1/visits", &identify).await?;
     println!("   {}", shop.event(&sale).await?);
 
     println!("5. The mugs come back; the shop posts a refund of the order.");
@@ -216,6 +212,9 @@ impl Shop {
             );
             ensure!(counts["dead"] == 0 && counts["expired"] == 0, "{name} did not take everything");
         }
+        let deal = google.iter().find(|received| received["event"]["transactionId"] == "deal-7");
+        let deal = deal.context("Google did not get the CRM's sale")?;
+        ensure!(deal["event"]["adIdentifiers"]["gclid"] == GCLID, "the CRM's sale was not joined to the click");
         let at_meta: Vec<&Value> =
             meta.iter().filter(|received| received["event"]["event_id"] == "order-1001").collect();
         ensure!(at_meta.len() == 1, "Meta got the order {} times", at_meta.len());

@@ -317,6 +317,13 @@ async fn remembers_finds_and_forgets_visitors(stores: &Stores) {
     assert_eq!((found.id, by), (v2.clone(), key("bob")), "the first key that leads anywhere");
     visits.remember(vec![seen("v2", "D", "ada", later)]).await.expect("remembers");
     assert_eq!(visits.find_by(&[key("ada")]).expect("reads").expect("known").0.id, v2, "last seen there");
+    let stranger = VisitorId::new("v3").expect("valid");
+    let links = vec![(v1.clone(), vec![key("eve")]), (stranger.clone(), vec![key("mallory")])];
+    visits.link(links).await.expect("links");
+    assert_eq!(visits.find_by(&[key("eve")]).expect("reads").expect("known").0.id, v1);
+    assert!(visits.find(&v1).expect("reads").expect("known").keys.contains(&key("eve")));
+    assert!(visits.find(&stranger).expect("reads").is_none(), "a link makes no visitor");
+    assert!(visits.find_by(&[key("mallory")]).expect("reads").is_none());
     assert!(visits.forget(&v2).await.expect("forgets"));
     assert!(!visits.forget(&v2).await.expect("forgets"));
     assert!(visits.find_by(&[key("bob")]).expect("reads").is_none());

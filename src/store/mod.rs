@@ -269,6 +269,9 @@ pub trait VisitStore: Send + Sync {
     /// Adds what was seen to what is known; durable when this returns.
     async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError>;
 
+    /// Lets visitors that are known be found by these identifiers from now on; durable when this returns.
+    async fn link(&self, links: Vec<(VisitorId, Vec<IdentityKey>)>) -> Result<(), StoreError>;
+
     /// The visitor of this id.
     fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError>;
 

@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use crate::{
     delivery::{self, Place, Status},
     model::Clock,
-    store::{EventStore, Health},
+    store::{Health, Stores},
 };
 
 /// How logs are written; `[log] format`.
@@ -44,7 +44,7 @@ pub fn start_logging(format: LogFormat, level: &str) {
 pub fn registry(
     pipeline: &crate::pipeline::Metrics,
     delivery: &delivery::Metrics,
-    store: &Arc<dyn EventStore>,
+    stores: &Stores,
     places: &Arc<Vec<Place>>,
     status: &Status,
     clock: &Arc<dyn Clock>,
@@ -52,9 +52,9 @@ pub fn registry(
     let mut registry = Registry::with_prefix("relay");
     pipeline.register(&mut registry);
     delivery.register(&mut registry);
-    store.metrics().register(&mut registry);
+    stores.events.metrics().register(&mut registry);
     registry.register_collector(Box::new(Queues {
-        store: Arc::clone(store),
+        stores: stores.clone(),
         places: Arc::clone(places),
         status: status.clone(),
         clock: Arc::clone(clock),
@@ -74,7 +74,7 @@ pub fn render(registry: &Registry) -> String {
 
 /// What is read off the store when somebody asks.
 struct Queues {
-    store: Arc<dyn EventStore>,
+    stores: Stores,
     places: Arc<Vec<Place>>,
     status: Status,
     clock: Arc<dyn Clock>,
@@ -89,9 +89,9 @@ impl std::fmt::Debug for Queues {
 impl Collector for Queues {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let now = self.clock.now();
-        let counts: std::collections::BTreeMap<_, _> = self.store.balance().destinations.into_iter().collect();
+        let counts: std::collections::BTreeMap<_, _> = self.stores.events.balance().destinations.into_iter().collect();
         let oldest = |place: &Place| {
-            let received = self.store.oldest(place.id);
+            let received = self.stores.events.oldest(place.id);
             received.map_or(0.0, |received| now.since(received).as_secs_f64())
         };
         let queued = |place: &Place| counts.get(&place.id).map_or(0.0, |counts| counts.queued as f64);
@@ -108,9 +108,13 @@ impl Collector for Queues {
         family("queue_depth", "Deliveries waiting or in flight", &queued)?;
         family("queue_oldest_seconds", "Age of the event queued longest", &oldest)?;
         family("destination_paused", "Whether the destination waits for its operator", &paused)?;
-        let healthy = f64::from(u8::from(self.store.health() == Health::Ok));
         let kind = prometheus_client::metrics::MetricType::Gauge;
-        let metric = encoder.encode_descriptor("store_healthy", "Whether events can be acknowledged", None, kind)?;
-        ConstGauge::new(healthy).encode(metric)
+        let help = "Whether the store can write: events that cannot be acknowledged are refused";
+        let mut metric = encoder.encode_descriptor("store_healthy", help, None, kind)?;
+        for (name, health) in [("events", self.stores.events.health()), ("visits", self.stores.visits.health())] {
+            let healthy = f64::from(u8::from(health == Health::Ok));
+            ConstGauge::new(healthy).encode(metric.encode_family(&[("store", name)])?)?;
+        }
+        Ok(())
     }
 }
