@@ -67,8 +67,10 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
 
 /// One value, hashed as each platform spells it.
 fn spell<K>(by: impl Fn(&dyn Dialect) -> Option<Normal<K>>) -> Spelled {
-    let digest = |dialect: &dyn Dialect| by(dialect).as_ref().map(Digest::of);
-    Spelled { meta: digest(&Meta), google: digest(&Google) }
+    let (meta, google) = (by(&Meta), by(&Google));
+    let digest = meta.as_ref().map(Digest::of);
+    let same = meta.as_ref().map(Normal::expose) == google.as_ref().map(Normal::expose);
+    Spelled { meta: digest, google: if same { digest } else { google.as_ref().map(Digest::of) } }
 }
 
 /// A value that may be missing, hashed as each platform spells it.

@@ -1,0 +1,94 @@
+//! `cargo bench --bench relay`: the relay against limits that are measured in the same run.
+//!
+//! Everything that is measured is a process of its own, so that its CPU time, memory and writes are its own: the relay and
+//! the sandbox are the release binary, the limits and the load generator are this program with a hidden command.
+
+mod event;
+mod http;
+mod limit;
+mod load;
+mod phases;
+mod process;
+mod report;
+mod visitors;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Measures the relay against limits that it measures in the same run.
+#[derive(Parser)]
+struct Arguments {
+    /// Short phases, 100,000 visitors and a backlog of 100,000: under two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Stored visitors in the comparison with few
+    #[arg(long)]
+    visitors: Option<u64>,
+    /// Events accepted with delivery paused, before the restart
+    #[arg(long)]
+    backlog: Option<u64>,
+    /// Seconds of each measured stretch of load
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// How often the throughput and latency phases are run; their medians are reported
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Cache of the relay's visitor store
+    #[arg(long, default_value_t = 64)]
+    cache_mib: u64,
+    /// Also write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What the program does as its own child.
+#[derive(Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Load(load::Arguments),
+    #[command(hide = true)]
+    Limit(limit::Arguments),
+    #[command(hide = true)]
+    Visitors(visitors::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.role {
+        Some(Role::Load(load)) => load::run(&load),
+        Some(Role::Limit(limit)) => limit::run(&limit),
+        Some(Role::Visitors(visitors)) => visitors::run(&visitors),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let quick = arguments.quick;
+    let plan = phases::Plan {
+        visitors: arguments.visitors.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
+        backlog: arguments.backlog.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
+        seconds: arguments.seconds.unwrap_or(if quick { 1.5 } else { 8.0 }),
+        rounds: arguments.rounds.unwrap_or(3).max(1),
+        cache_mib: arguments.cache_mib,
+    };
+    let report = phases::run(&plan)?;
+    print!("{}", report.table());
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report.json())?;
+        println!("\nwritten to {}", file.display());
+    }
+    Ok(())
+}
