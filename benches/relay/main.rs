@@ -80,7 +80,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = phases::Plan {
         visitors: arguments.visitors.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
         backlog: arguments.backlog.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
-        seconds: arguments.seconds.unwrap_or(if quick { 2.0 } else { 8.0 }),
+        seconds: arguments.seconds.unwrap_or(if quick { 1.5 } else { 8.0 }),
         rounds: arguments.rounds.unwrap_or(3).max(1),
         cache_mib: arguments.cache_mib,
     };
