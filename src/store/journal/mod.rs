@@ -234,12 +234,16 @@ impl EventStore for Journal {
         let keys: Vec<LeaseKey> = taken.iter().map(|&(event, token, ..)| LeaseKey { event, token }).collect();
         let read = self
             .blocking(move |shared| {
-                let log = shared.log.read().unwrap_or_else(PoisonError::into_inner);
                 let mut window = log::Window::default();
                 let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
                 for (event, token, attempts, changed) in taken {
                     let key = LeaseKey { event, token };
-                    match log.read_through(&mut window, changed.unwrap_or(event)).and_then(Content::of) {
+                    // Locked for each record anew: the committer has to get in between, or acknowledgements would wait
+                    // for the whole batch to be read.
+                    let log = shared.log.read().unwrap_or_else(PoisonError::into_inner);
+                    let read = log.read_through(&mut window, changed.unwrap_or(event));
+                    drop(log);
+                    match read.and_then(Content::of) {
                         Ok(content) => {
                             let deadline = content.deadline(destination);
                             leased.push(Leased { key, event: content.event, attempts, deadline });
