@@ -117,16 +117,9 @@ impl Pipeline {
     /// Of the store; then none of these events was acknowledged, and all may be sent again.
     pub async fn accept(&self, events: Vec<RawEvent>) -> Result<Vec<Accepted>, StoreError> {
         let sources: Vec<SourceName> = events.iter().map(|event| event.source.clone()).collect();
-        let mut links = Vec::new();
-        let mut new = Vec::with_capacity(events.len());
-        for event in events {
-            let (sealed, link) = self.seal_and_link(event)?;
-            new.push(sealed);
-            links.extend(link);
-        }
+        let new = events.into_iter().map(|event| self.seal(event)).collect::<Result<Vec<_>, _>>()?;
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
-        let (accepted, ()) = tokio::join!(self.stores.events.accept(new), self.link(links));
-        let accepted = accepted?;
+        let accepted = self.stores.events.accept(new).await?;
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
             let status = match answer {
                 Accepted::New => "accepted",
@@ -171,8 +164,6 @@ impl Pipeline {
         let Some(visitor) = self.stores.visits.find(id)? else { return Ok(()) };
         for waiting in waiting {
             let mut event = waiting.sealed;
-            let link = link_of(&visitor, JoinedBy::VisitorId, lookup_keys(&event, &[]));
-            self.link(link.into_iter().collect()).await;
             join(&mut event, &visitor, JoinedBy::VisitorId);
             let deliveries = self.route(&event, false);
             self.metrics.completed.inc();
@@ -181,38 +172,23 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Makes visitors known by what their events told of them. The sale does not depend on it.
-    async fn link(&self, links: Vec<Link>) {
-        if !links.is_empty()
-            && let Err(error) = self.stores.visits.link(links).await
-        {
-            tracing::warn!(%error, "later events may not be joined by the identifiers of these");
-        }
-    }
-
     /// Finds the visitor, attributes, hashes and routes: everything but storing.
     ///
     /// # Errors
     /// Of the store.
     pub fn seal(&self, raw: RawEvent) -> Result<NewEvent, StoreError> {
-        self.seal_and_link(raw).map(|(new, _)| new)
-    }
-
-    fn seal_and_link(&self, raw: RawEvent) -> Result<(NewEvent, Option<Link>), StoreError> {
         let checkout_tokens = raw.context.checkout_tokens.clone();
         let (mut event, utm) = sealed(raw, self.config.default_country);
-        let keys = lookup_keys(&event, &checkout_tokens);
-        let found = context::find(&self.stores, event.visitor_id.as_ref(), &keys)?;
+        let keys = || lookup_keys(&event, &checkout_tokens);
+        let found = context::find(&self.stores, event.visitor_id.as_ref(), keys)?;
         let known = matches!(&found, Some(found) if found.joined_by == JoinedBy::VisitorId);
         let waits_for = event.visitor_id.clone().filter(|_| !known && !self.config.wait_for_visit.is_zero());
         event.attribution = attribution::attribute(None, &utm, event.time);
-        let mut link = None;
         if let Some(found) = found {
-            link = link_of(&found.visitor, found.joined_by, keys);
             join(&mut event, &found.visitor, found.joined_by);
         }
         let deliveries = self.route(&event, waits_for.is_some());
-        Ok((NewEvent { event, deliveries, waits_for }, link))
+        Ok(NewEvent { event, deliveries, waits_for })
     }
 
     /// How the delivery to each destination starts.
@@ -253,16 +229,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// A visitor and identifiers it is not yet known by.
-type Link = (VisitorId, Vec<IdentityKey>);
-
-/// What an event that names its visitor adds to what that visitor can be found by: the checkout knows the e-mail address
-/// that the CRM will come with. Identifiers that themselves were only joined by another one are not passed on.
-fn link_of(visitor: &Visitor, joined_by: JoinedBy, mut keys: Vec<IdentityKey>) -> Option<Link> {
-    keys.retain(|key| !visitor.keys.contains(key));
-    (joined_by == JoinedBy::VisitorId && !keys.is_empty()).then(|| (visitor.id.clone(), keys))
 }
 
 /// Everything about the event that needs no visitor, hashed. UTM values of the event itself are kept apart: they count as

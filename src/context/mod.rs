@@ -14,16 +14,26 @@ pub struct Found {
     pub joined_by: JoinedBy,
 }
 
-/// Finds the visitor by its id, else by the first of `keys` that leads to one.
+/// Finds the visitor by its id, else by the first of `keys` that leads to one: by what its visits brought, then by what
+/// earlier events told of it.
 ///
 /// # Errors
 /// Of the store.
-pub fn find(stores: &Stores, id: Option<&VisitorId>, keys: &[IdentityKey]) -> Result<Option<Found>, StoreError> {
+pub fn find(
+    stores: &Stores,
+    id: Option<&VisitorId>,
+    keys: impl FnOnce() -> Vec<IdentityKey>,
+) -> Result<Option<Found>, StoreError> {
     if let Some(visitor) = id.map(|id| stores.visits.find(id)).transpose()?.flatten() {
         return Ok(Some(Found { visitor, joined_by: JoinedBy::VisitorId }));
     }
-    let found = stores.visits.find_by(keys)?;
-    Ok(found.map(|(visitor, key)| Found { visitor, joined_by: joined_by(key.kind) }))
+    let keys = keys();
+    if let Some((visitor, key)) = stores.visits.find_by(&keys)? {
+        return Ok(Some(Found { visitor, joined_by: joined_by(key.kind) }));
+    }
+    let Some((id, key)) = stores.events.visitor_of(&keys)? else { return Ok(None) };
+    let visitor = stores.visits.find(&id)?;
+    Ok(visitor.map(|visitor| Found { visitor, joined_by: joined_by(key.kind) }))
 }
 
 /// Adds what was seen to what is known of the visitor; durable when this returns.

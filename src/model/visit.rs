@@ -161,14 +161,9 @@ impl Visitor {
         self.consent = seen.consent.or(self.consent);
         self.ip = seen.ip.or(self.ip.take());
         self.user_agent = seen.user_agent.or(self.user_agent.take());
-        self.add_keys(&seen.keys);
-    }
-
-    /// Notes identifiers it was seen with.
-    pub fn add_keys(&mut self, keys: &[IdentityKey]) {
-        for key in keys {
-            if !self.keys.contains(key) {
-                self.keys.push(*key);
+        for key in seen.keys {
+            if !self.keys.contains(&key) {
+                self.keys.push(key);
             }
         }
         let surplus = self.keys.len().saturating_sub(KEYS_MAX);

@@ -5,9 +5,9 @@ use std::{future::Future, time::Duration};
 use super::{Accepted, Config, LeaseKey, Leased, Settlement, Step, StoreError, Stores};
 use crate::model::{
     ActionSource, Attempt, Attribution, ClickId, ClickKind, Consent, Context, Cookies, DestinationId, DestinationName,
-    Digest, EventId, EventName, Failure, IdentityKey, IdentityKind, NewDelivery, NewEvent, NewState, Observation,
-    Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Time, TransactionId, Utm, Visit, VisitorId,
-    WaitReason,
+    Digest, EventId, EventName, Failure, IdentityKey, IdentityKind, JoinedBy, NewDelivery, NewEvent, NewState,
+    Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Spelled, Time, TransactionId,
+    Utm, Visit, VisitorId, WaitReason,
 };
 
 /// Settings with the default retention and small bounds, in `path`.
@@ -97,6 +97,7 @@ pub async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     keeps_the_balance_for_every_outcome(&fresh().await).await;
     completes_what_waits_for_a_visit(&fresh().await).await;
     stops_waiting_when_all_is_sent(&fresh().await).await;
+    events_lead_to_their_visitors(&fresh().await).await;
     a_new_destination_starts_balanced(&fresh().await).await;
     remembers_finds_and_forgets_visitors(&fresh().await).await;
 }
@@ -279,6 +280,34 @@ async fn stops_waiting_when_all_is_sent(stores: &Stores) {
     assert!(stores.events.waiting_for(&visitor).await.expect("reads").is_empty());
 }
 
+async fn events_lead_to_their_visitors(stores: &Stores) {
+    let ids = two(stores).await;
+    let told = |id: &str, visitor: &str, joined_by, email: &str| {
+        let mut event = purchase(id, START);
+        event.visitor_id = VisitorId::new(visitor).ok();
+        event.joined_by = joined_by;
+        event.user.emails = vec![Spelled::given(Digest::of_token(email))];
+        queued(event, &ids)
+    };
+    let key = |email: &str| IdentityKey { kind: IdentityKind::Email, digest: Digest::of_token(email) };
+    let by_id = Some(JoinedBy::VisitorId);
+    let events = vec![
+        told("e1", "v1", by_id, "ada"),
+        told("e2", "v2", by_id, "bob"),
+        told("e3", "v3", by_id, "ada"),
+        told("e4", "v4", Some(JoinedBy::Phone), "eve"),
+        told("e5", "v5", None, "eve"),
+    ];
+    stores.events.accept(events).await.expect("accepts");
+    let found = |emails: &[&str]| {
+        let keys: Vec<IdentityKey> = emails.iter().map(|email| key(email)).collect();
+        stores.events.visitor_of(&keys).expect("reads").map(|(visitor, _)| visitor.to_string())
+    };
+    assert_eq!(found(&["nobody", "bob", "ada"]).as_deref(), Some("v2"), "by the first key that leads anywhere");
+    assert_eq!(found(&["ada"]).as_deref(), Some("v3"), "to the latest");
+    assert_eq!(found(&["eve"]), None, "only an event that names a known visitor says whose an address is");
+}
+
 async fn a_new_destination_starts_balanced(stores: &Stores) {
     let ids = two(stores).await;
     stores.events.accept(vec![queued(purchase("e1", START), &ids)]).await.expect("accepts");
@@ -317,13 +346,6 @@ async fn remembers_finds_and_forgets_visitors(stores: &Stores) {
     assert_eq!((found.id, by), (v2.clone(), key("bob")), "the first key that leads anywhere");
     visits.remember(vec![seen("v2", "D", "ada", later)]).await.expect("remembers");
     assert_eq!(visits.find_by(&[key("ada")]).expect("reads").expect("known").0.id, v2, "last seen there");
-    let stranger = VisitorId::new("v3").expect("valid");
-    let links = vec![(v1.clone(), vec![key("eve")]), (stranger.clone(), vec![key("mallory")])];
-    visits.link(links).await.expect("links");
-    assert_eq!(visits.find_by(&[key("eve")]).expect("reads").expect("known").0.id, v1);
-    assert!(visits.find(&v1).expect("reads").expect("known").keys.contains(&key("eve")));
-    assert!(visits.find(&stranger).expect("reads").is_none(), "a link makes no visitor");
-    assert!(visits.find_by(&[key("mallory")]).expect("reads").is_none());
     assert!(visits.forget(&v2).await.expect("forgets"));
     assert!(!visits.forget(&v2).await.expect("forgets"));
     assert!(visits.find_by(&[key("bob")]).expect("reads").is_none());

@@ -225,17 +225,6 @@ impl VisitStore for Visitors {
         Ok(())
     }
 
-    async fn link(&self, links: Vec<(VisitorId, Vec<IdentityKey>)>) -> Result<(), StoreError> {
-        let mut maps = self.maps();
-        for (id, keys) in links {
-            if let Some(visitor) = maps.by_id.get_mut(&id) {
-                visitor.add_keys(&keys);
-                maps.by_key.extend(keys.into_iter().map(|key| (key, id.clone())));
-            }
-        }
-        Ok(())
-    }
-
     fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError> {
         Ok(self.maps().by_id.get(id).cloned())
     }

@@ -208,6 +208,10 @@ pub trait EventStore: Send + Sync {
     /// The events that wait for a visit of `visitor`.
     async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError>;
 
+    /// The visitor that the latest event with one of `keys` was joined to by its id, and the key that found it: what the
+    /// checkout told of its customer, the CRM is found by.
+    fn visitor_of(&self, keys: &[IdentityKey]) -> Result<Option<(VisitorId, IdentityKey)>, StoreError>;
+
     /// Every visitor that some event waits for.
     fn awaited(&self) -> Vec<VisitorId>;
 
@@ -268,9 +272,6 @@ pub trait EventStore: Send + Sync {
 pub trait VisitStore: Send + Sync {
     /// Adds what was seen to what is known; durable when this returns.
     async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError>;
-
-    /// Lets visitors that are known be found by these identifiers from now on; durable when this returns.
-    async fn link(&self, links: Vec<(VisitorId, Vec<IdentityKey>)>) -> Result<(), StoreError>;
 
     /// The visitor of this id.
     fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError>;

@@ -52,13 +52,17 @@ pub(super) enum Op {
 /// An event, serialised by the task that brings it.
 pub(super) struct Prepared {
     event: Box<NewEvent>,
+    /// What the event is known by.
     keys: Vec<u64>,
+    /// What its visitor may be found by.
+    links: Vec<u64>,
     frame: Vec<u8>,
 }
 
 impl Prepared {
     pub(super) fn new(event: NewEvent) -> Self {
-        Self { keys: record::dedupe_keys(&event.event), frame: accepted_frame(&event), event: Box::new(event) }
+        let links = record::links(&event.event).map(|key| record::identity_key(&key)).collect();
+        Self { keys: record::dedupe_keys(&event.event), links, frame: accepted_frame(&event), event: Box::new(event) }
     }
 }
 
@@ -424,8 +428,8 @@ impl Committer {
         for (staged, &offset) in staged.iter().zip(offsets) {
             let at = place_at(*number, offset);
             match staged {
-                Staged::Accepted(Prepared { event, keys, .. }) => {
-                    for &key in keys {
+                Staged::Accepted(Prepared { event, keys, links, .. }) => {
+                    for &key in keys.iter().chain(links) {
                         index.add_key(key, offset);
                     }
                     book.accept(at, &event.deliveries, event.waits_for.as_ref(), event.event.received_at);

@@ -222,14 +222,14 @@ fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, StoreError> 
 pub(super) fn index_record(index: &mut OpenIndex, record: &Record, offset: u32) {
     match record {
         Record::Accepted { event, .. } => {
-            for key in record::dedupe_keys(event) {
+            for key in record::keys(event) {
                 index.add_key(key, offset);
             }
         }
         // A second report may have brought the transaction: from now on the event is known by that too.
         Record::Changed { place, event, .. } => {
             index.touch(*place, offset);
-            for key in record::dedupe_keys(event) {
+            for key in record::keys(event) {
                 index.add_key(key, offset);
             }
         }

@@ -32,8 +32,8 @@ use super::{
     StoreError, Timeline, Waiting,
 };
 use crate::model::{
-    DestinationId, DestinationName, EventId, Failure, FileMark, NewDelivery, NewEvent, NewState, Outcome, SealedEvent,
-    Time, VisitorId,
+    DestinationId, DestinationName, EventId, Failure, FileMark, IdentityKey, NewDelivery, NewEvent, NewState, Outcome,
+    SealedEvent, Time, VisitorId,
 };
 
 /// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
@@ -208,6 +208,20 @@ impl EventStore for Journal {
             places.into_iter().map(waiting).collect()
         })
         .await
+    }
+
+    fn visitor_of(&self, keys: &[IdentityKey]) -> Result<Option<(VisitorId, IdentityKey)>, StoreError> {
+        let log = self.shared.log.read().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            for at in log.candidates(record::identity_key(key))? {
+                let event = log.read(at)?.about(at).map(|(_, event)| event);
+                let joined = event.filter(|event| record::links(event).any(|link| link == *key));
+                if let Some(visitor) = joined.and_then(|event| event.visitor_id) {
+                    return Ok(Some((visitor, *key)));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn awaited(&self) -> Vec<VisitorId> {

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    model::{Attempt, DestinationId, EventName, FileMark, NewDelivery, SealedEvent, Time, TransactionId, VisitorId},
+    model::{
+        Attempt, DestinationId, EventName, FileMark, IdentityKey, JoinedBy, NewDelivery, SealedEvent, Time,
+        TransactionId, VisitorId,
+    },
     store::Step,
 };
 
@@ -108,6 +111,26 @@ pub(super) fn dedupe_keys(event: &SealedEvent) -> Vec<u64> {
 /// The transaction by which two reports with different ids are still one conversion.
 pub(super) fn business_key(event: &SealedEvent) -> Option<&TransactionId> {
     event.transaction_id.as_ref().filter(|_| !EventName::is_refund(&event.name))
+}
+
+/// All keys of an event: those it is known by, and those its visitor may be found by later.
+pub(super) fn keys(event: &SealedEvent) -> Vec<u64> {
+    let mut keys = dedupe_keys(event);
+    keys.extend(links(event).map(|key| identity_key(&key)));
+    keys
+}
+
+/// The identifiers by which an event leads to its visitor. One that was itself only joined by an identifier does not pass
+/// others on.
+pub(super) fn links(event: &SealedEvent) -> impl Iterator<Item = IdentityKey> + '_ {
+    let joined = event.joined_by == Some(JoinedBy::VisitorId);
+    event.user.identity_keys().filter(move |_| joined)
+}
+
+/// The key of an identifier: part of its digest, which is as good as random, told apart from keys of other kinds.
+pub(super) fn identity_key(key: &IdentityKey) -> u64 {
+    let digest = u64::from_le_bytes(key.digest.bytes()[..8].try_into().expect("eight of 32 bytes"));
+    digest ^ (key.kind as u64) << 56
 }
 
 /// The key of an event id.

@@ -55,7 +55,6 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Op {
     Recover { reply: Reply<()> },
     Remember { seen: Vec<Observation>, reply: Reply<()> },
-    Link { links: Vec<(VisitorId, Vec<IdentityKey>)>, reply: Reply<()> },
     Forget { ids: Vec<VisitorId>, unless_seen_since: Option<Time>, reply: Reply<usize> },
 }
 
@@ -317,15 +316,6 @@ impl Committer {
                 }
                 due.push(Due::Remembered(reply));
             }
-            Op::Link { links, reply } => {
-                for (id, keys) in links {
-                    if let Err(error) = self.link(batch, &id, &keys) {
-                        drop(reply.send(Err(error)));
-                        return;
-                    }
-                }
-                due.push(Due::Remembered(reply));
-            }
             Op::Forget { ids, unless_seen_since, reply } => {
                 let mut count = 0;
                 for id in ids {
@@ -378,15 +368,6 @@ impl Committer {
         Ok(())
     }
 
-    fn link(&self, batch: &mut Batch, id: &VisitorId, keys: &[IdentityKey]) -> Result<(), StoreError> {
-        let id = id.as_str().as_bytes();
-        let Some(mut visitor) = self.known(batch, id)? else { return Ok(()) };
-        visitor.add_keys(keys);
-        batch.keys.extend(keys.iter().map(|key| (key_bytes(key), Some(id.to_vec()))));
-        batch.visitors.insert(id.to_vec(), Some(visitor));
-        Ok(())
-    }
-
     fn forget(batch: &mut Batch, visitor: &Visitor) {
         for key in &visitor.keys {
             batch.keys.insert(key_bytes(key), None);
@@ -399,10 +380,6 @@ impl Committer {
 impl VisitStore for Visitors {
     async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError> {
         self.ask(|reply| Op::Remember { seen, reply }).await
-    }
-
-    async fn link(&self, links: Vec<(VisitorId, Vec<IdentityKey>)>) -> Result<(), StoreError> {
-        self.ask(|reply| Op::Link { links, reply }).await
     }
 
     fn find(&self, id: &VisitorId) -> Result<Option<Visitor>, StoreError> {
