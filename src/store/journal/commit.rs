@@ -1,13 +1,12 @@
 //! The committer: the one thread that writes the journal. It takes what waits, writes it in one piece, syncs once, applies
-//! it to the book, and only then answers. While one sync runs, the next batch gathers; a disk that syncs faster than that
-//! pays is given a moment, but only while requests come in numbers: a single client never waits.
+//! it to the book, and only then answers. There is no timer: while one sync runs, the next batch gathers.
 
 use std::{
     collections::{HashMap, HashSet},
     io,
     sync::{Arc, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -29,10 +28,6 @@ use crate::{
 const GROUP_MAX: usize = 512;
 /// Bytes in one durable write, about.
 const GROUP_BYTES: usize = 4 << 20;
-/// A group begins this long after the last one, or as soon as it is as large as groups lately were.
-const GATHER: Duration = Duration::from_millis(1);
-/// How often that is looked at.
-const NAP: Duration = Duration::from_micros(150);
 
 /// How much must fit before a store that failed is trusted again.
 const RECOVER_BYTES: usize = 64 << 10;
@@ -115,20 +110,13 @@ impl Committer {
 
     /// Works until every sender is gone.
     pub(super) fn run(mut self) {
-        let (mut usual, mut last) = (0_usize, None);
         while let Some(first) = self.operations.blocking_recv() {
-            while self.operations.len() + 1 < usual && last.is_some_and(|last: Instant| last.elapsed() < GATHER) {
-                thread::sleep(NAP);
-            }
-            last = Some(Instant::now());
             let mut group = Group::default();
             self.stage(&mut group, first);
             while group.due.len() < GROUP_MAX && group.bytes < GROUP_BYTES {
                 let Ok(next) = self.operations.try_recv() else { break };
                 self.stage(&mut group, next);
             }
-            // What was usual is forgotten slowly, or one thin group would end the gathering.
-            usual = group.due.len().max(usual - usual.div_ceil(8));
             self.commit(group);
             if self.log(|log| log.open.length) >= self.shared.config.segment_bytes {
                 self.roll();
