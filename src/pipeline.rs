@@ -24,7 +24,10 @@ use crate::{
         JoinedBy, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent, SealedEvent, Sensitive,
         SkipReason, SourceName, Utm, Visitor, VisitorId, WaitReason,
     },
-    privacy::{self, Country, scrub},
+    privacy::{
+        self, Country,
+        scrub::{self, Posted},
+    },
     store::{Accepted, StoreError, Stores},
 };
 
@@ -235,9 +238,10 @@ impl Pipeline {
 /// the last touch.
 fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm) {
     let user = &raw.user;
-    let page = |page: Option<Sensitive<String>>| page.map(|page| Sensitive::new(scrub::page(page.expose(), user)));
-    let agent = |agent: Option<Sensitive<String>>| scrub::agent(agent?.into_inner(), user).map(Sensitive::new);
-    let text = |text: Option<String>| text.and_then(|text| scrub::text(text, user));
+    let posted = Posted::of(user);
+    let page = |page: Option<Sensitive<String>>| page.map(|page| Sensitive::new(scrub::page(page.expose(), &posted)));
+    let agent = |agent: Option<Sensitive<String>>| scrub::agent(agent?.into_inner(), &posted).map(Sensitive::new);
+    let text = |text: Option<String>| text.and_then(|text| scrub::text(text, &posted));
     let items = raw.items.into_iter().map(|item| Item { id: text(item.id), name: text(item.name), ..item }).collect();
     let utm = raw.context.utm;
     let utm = Utm {
@@ -255,7 +259,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
         clicks: raw.context.clicks,
         cookies: raw.context.cookies,
     };
-    let properties = Properties::new(&scrub::properties(raw.properties, user)).unwrap_or_default();
+    let properties = Properties::new(&scrub::properties(raw.properties, &posted)).unwrap_or_default();
     let event = SealedEvent {
         source: raw.source,
         name: raw.name,

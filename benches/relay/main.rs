@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long)]
     rounds: Option<usize>,
     /// Cache of the relay's visitor store
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 128)]
     cache_mib: u64,
     /// Also write all figures to this file
     #[arg(long, value_name = "FILE")]

@@ -19,7 +19,10 @@ use super::Capture;
 use crate::{
     attribution::{read_cookies, read_landing},
     model::{ClickId, Cookies, IdentityKey, IdentityKind, Observation, Sensitive, Time, Utm, Visit, VisitorId},
-    privacy::{scrub, seal_user},
+    privacy::{
+        scrub::{self, Posted},
+        seal_user,
+    },
     web::{ConsentWire, Object, Peer, Problem, UserWire, consent, cut, page_problem, read_body, read_json, user},
 };
 
@@ -99,7 +102,8 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
     let invalid =
         |field: &str, why: &str| Problem::invalid(format!("/{field}"), format!("{}: {why}", field.replace('/', ".")));
     let person = user(wire.user.unwrap_or_default().0).map_err(|(field, why)| invalid(field, &why))?;
-    let clean = |text: &str| !scrub::identifies(text, &person);
+    let posted = &Posted::of(&person);
+    let clean = |text: &str| !scrub::identifies(text, posted);
     let given =
         wire.visitor_id.map(VisitorId::new).transpose().map_err(|why| invalid("visitor_id", &why.to_string()))?;
     if given.as_ref().is_some_and(|id| !clean(id.as_str())) {
@@ -107,7 +111,7 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
     }
     let known = given.or_else(|| cookie(headers).filter(|id| clean(id.as_str())));
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let agent = agent.and_then(|agent| scrub::agent(cut(agent.to_owned(), USER_AGENT_BYTES_MAX), &person));
+    let agent = agent.and_then(|agent| scrub::agent(cut(agent.to_owned(), USER_AGENT_BYTES_MAX), posted));
     let page = |field: &str, address: Option<String>| {
         let Some(address) = address.filter(|address| !address.is_empty()) else { return Ok(None) };
         page_problem(&address).map_or(Ok(Some(address)), |why| Err(invalid(field, &why)))
@@ -133,7 +137,7 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
         }
     }
     keys.extend(cookie_keys(&cookies));
-    let text = |value: Option<String>| value.and_then(|value| scrub::text(value, &person));
+    let text = |value: Option<String>| value.and_then(|value| scrub::text(value, posted));
     let utm = Utm {
         source: text(landing.utm.source),
         medium: text(landing.utm.medium),
@@ -141,7 +145,7 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
         content: text(landing.utm.content),
         term: text(landing.utm.term),
     };
-    let sealed_page = |address: String| Sensitive::new(scrub::page(&address, &person));
+    let sealed_page = |address: String| Sensitive::new(scrub::page(&address, posted));
     let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
     Ok(Observation {
         visitor_id: known.unwrap_or_else(|| VisitorId::mint(now)),

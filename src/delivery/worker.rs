@@ -23,9 +23,13 @@ use crate::{
 
 /// The longest a worker sleeps before it looks at the clock again, so that a clock that jumps is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// With a request in flight, another one starts for less than a full batch only after this: what comes meanwhile
-/// travels together.
+/// With a request in flight, another one for less than a full batch starts only after this: what comes meanwhile travels
+/// together.
 const GATHER: Duration = Duration::from_millis(100);
+/// How often a worker that gathers looks whether a full batch has come together.
+const LOOK: Duration = Duration::from_millis(10);
+/// Larger batches are put together where blocking is allowed: it takes milliseconds, in which requests are to be answered.
+const INLINE_MAX: usize = 32;
 /// A lease holds for the request's own timeout and this, so that settling has time.
 const LEASE_GRACE: Duration = Duration::from_secs(60);
 /// Extra requests that taking apart one refused batch may cost; then the rest is tried later.
@@ -118,7 +122,7 @@ impl Worker {
         let lanes = if matches!(worker.transport, Transport::File(_)) { 1 } else { worker.tools.config.concurrency };
         let lanes = Arc::new(Semaphore::new(lanes));
         let mut in_flight = JoinSet::new();
-        let mut last_start = Instant::now();
+        let mut last_start: Option<Instant> = None;
         while !*stopped.borrow() {
             while in_flight.try_join_next().is_some() {}
             let Ok(lane) = Arc::clone(&lanes).try_acquire_owned() else {
@@ -127,13 +131,16 @@ impl Worker {
             };
             let now = worker.tools.clock.now();
             let store = &worker.tools.store;
+            let mut gathering = false;
             let wait = match worker.batch_size(now) {
                 Err(until) => until.since(now),
                 Ok(size) => {
                     let due = store.due(worker.place.id, now, size);
-                    let gathering = !in_flight.is_empty() && due < size;
-                    if due > 0 && !(gathering && last_start.elapsed() < GATHER) {
-                        last_start = Instant::now();
+                    let spacing = worker.place.destination.profile().spacing;
+                    let pause = if in_flight.is_empty() { spacing } else { spacing.max(GATHER) };
+                    let rest = last_start.map_or(Duration::ZERO, |last| pause.saturating_sub(last.elapsed()));
+                    if due >= size || (due > 0 && rest.is_zero()) {
+                        last_start = Some(Instant::now());
                         if let Some(leased) = worker.lease(size, now).await {
                             let worker = Arc::clone(&worker);
                             in_flight.spawn(async move {
@@ -143,17 +150,21 @@ impl Worker {
                         }
                         continue;
                     }
+                    gathering = due > 0;
                     if gathering {
-                        GATHER
+                        rest.min(LOOK)
                     } else {
                         store.next_due(worker.place.id).map_or(SLEEP_MAX, |due| due.since(now))
                     }
                 }
             };
+            // While a rest gathers, nobody has to say that there is more of it.
+            let watch = !gathering && in_flight.is_empty();
+            let wait = if in_flight.is_empty() { wait } else { wait.min(GATHER) };
             drop(lane);
             tokio::select! {
                 () = tokio::time::sleep(wait.clamp(Duration::from_millis(1), SLEEP_MAX)) => {}
-                () = store.changed(worker.place.id), if in_flight.is_empty() => {}
+                () = store.changed(worker.place.id), if watch => {}
                 Some(_) = in_flight.join_next() => {}
                 _ = stopped.changed() => {}
             }
@@ -219,9 +230,11 @@ impl Worker {
         }
         let mut parts = vec![batch];
         let mut requests = 0;
-        while let Some(part) = parts.pop() {
+        while let Some(mut part) = parts.pop() {
             requests += 1;
-            let answered = match self.send(&part.events).await {
+            let (events, request) = self.prepare(std::mem::take(&mut part.events)).await;
+            part.events = events;
+            let answered = match self.send(&part.events, request).await {
                 Ok(answered) => answered,
                 Err(failure) => {
                     self.pause(failure);
@@ -330,15 +343,32 @@ impl Worker {
         }
     }
 
+    /// The request that carries `events`, and the events.
+    async fn prepare(&self, events: Vec<SealedEvent>) -> (Vec<SealedEvent>, Request) {
+        let destination = Arc::clone(&self.place.destination);
+        let few = events.len() <= INLINE_MAX;
+        let work = move || {
+            let request = destination.prepare(&events);
+            (events, request)
+        };
+        if few {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(prepared) => prepared,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Sends one request. The error says why the destination is to be paused.
-    async fn send(&self, events: &[SealedEvent]) -> Result<Answered, Failure> {
+    async fn send(&self, events: &[SealedEvent], request: Request) -> Result<Answered, Failure> {
         let destination = &self.place.destination;
         let at = self.tools.clock.now();
         let began = Instant::now();
         let retry_all =
             |failure: Failure, after: Option<Duration>| vec![Verdict::Retry { after, failure }; events.len()];
         let mut mark = None;
-        let (verdicts, status, trace_id) = match (destination.prepare(events), &self.transport) {
+        let (verdicts, status, trace_id) = match (request, &self.transport) {
             (Request::Http(request), Transport::Https(https)) => {
                 match https.send(destination.profile(), &request, at).await {
                     Ok(response) => {

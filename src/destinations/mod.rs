@@ -119,6 +119,9 @@ pub struct FileProfile {
 pub struct Profile {
     /// The platform's limit of events in one request.
     pub batch_max: usize,
+    /// Two requests for less than a full batch start at least this far apart, so that what comes meanwhile travels
+    /// together and the platform's limit of requests is kept. The first one after a rest goes at once.
+    pub spacing: Duration,
     /// How long one request may take.
     pub timeout: Duration,
     /// How requests are authorised.

@@ -6,10 +6,10 @@ use super::wire::{Amount, ContextWire, ItemWire, Post};
 use crate::{
     attribution::read_landing,
     model::{
-        ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, RawUser,
-        Sensitive, SourceName, Time, TransactionId, Utm, VisitorId,
+        ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, Sensitive,
+        SourceName, Time, TransactionId, Utm, VisitorId,
     },
-    privacy::scrub,
+    privacy::scrub::{self, Posted},
     web::{Object, Problem, Word, consent, cut, page_problem, user},
 };
 
@@ -50,10 +50,11 @@ impl Reader<'_> {
             post.event.ok_or_else(|| self.refuse("event", "is missing; it says what happened, such as purchase"))?;
         let name = EventName::new(name).map_err(|why| self.refuse("event", why))?;
         let user = user(post.user.unwrap_or_default().0).map_err(|(field, why)| self.refuse(field, why))?;
+        let posted = Posted::of(&user);
         for (field, id) in
             [("event_id", &post.event_id), ("transaction_id", &post.transaction_id), ("visitor_id", &post.visitor_id)]
         {
-            if id.as_ref().is_some_and(|id| scrub::identifies(id, &user)) {
+            if id.as_ref().is_some_and(|id| scrub::identifies(id, &posted)) {
                 return Err(self.refuse(field, IDENTIFIES));
             }
         }
@@ -81,7 +82,7 @@ impl Reader<'_> {
             money,
             action_source: post.action_source.map(|Word(source)| source),
             items: self.items(post.items.unwrap_or_default())?,
-            context: self.context(post.context.unwrap_or_default().0, &user)?,
+            context: self.context(post.context.unwrap_or_default().0, &posted)?,
             user,
             consent: consent(post.consent.unwrap_or_default().0),
             properties,
@@ -141,7 +142,7 @@ impl Reader<'_> {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    fn context(&self, wire: ContextWire, user: &RawUser) -> Result<RawContext, Problem> {
+    fn context(&self, wire: ContextWire, posted: &Posted<'_>) -> Result<RawContext, Problem> {
         let token = |field: &str, value: Option<String>| match value {
             Some(value) if value.len() > TOKEN_BYTES_MAX => {
                 Err(self.refuse(&format!("context/{field}"), format!("must be at most {TOKEN_BYTES_MAX} bytes")))
@@ -149,7 +150,9 @@ impl Reader<'_> {
             Some(value) if value.chars().any(|c| c.is_control() || c.is_whitespace()) => {
                 Err(self.refuse(&format!("context/{field}"), "must not contain spaces or control characters"))
             }
-            Some(value) if scrub::identifies(&value, user) => Err(self.refuse(&format!("context/{field}"), IDENTIFIES)),
+            Some(value) if scrub::identifies(&value, posted) => {
+                Err(self.refuse(&format!("context/{field}"), IDENTIFIES))
+            }
             value => Ok(value.filter(|value| !value.is_empty())),
         };
         let page = |field: &str, value: Option<String>| {
@@ -184,7 +187,7 @@ impl Reader<'_> {
         let landing = url.as_ref().map(|url| read_landing(url.expose(), self.now)).unwrap_or_default();
         for click in landing.clicks {
             let known = clicks.iter().any(|known: &ClickId| known.kind == click.kind);
-            if !known && !scrub::identifies(&click.value, user) {
+            if !known && !scrub::identifies(&click.value, posted) {
                 clicks.push(ClickId { first_seen: None, ..click });
             }
         }

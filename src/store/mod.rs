@@ -42,7 +42,7 @@ pub struct Config {
     pub queue_max: u64,
     /// A journal segment is full when it is this long.
     pub segment_bytes: u64,
-    /// Cache of the visitor store in bytes. Expect 1.3 to 2 times that in memory.
+    /// Memory for the cache of the visitor store, in bytes.
     pub cache_bytes: u64,
 }
 

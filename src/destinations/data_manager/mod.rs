@@ -29,10 +29,15 @@ pub const DESCRIPTOR: Descriptor = Descriptor { kind: "data_manager", build };
 /// Source: google-ads 34.0.0, v26/errors/types/conversion_upload_error.py (`TOO_RECENT_EVENT`), read 2026-11-20.
 const HOLD_AFTER_CLICK: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// Keeps under 300 requests a minute, which is what a Cloud project may send.
+/// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
+const SPACING: Duration = Duration::from_millis(200);
+
 fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>> {
     let hold_after_click = common.hold_after_click.unwrap_or(HOLD_AFTER_CLICK);
     let (config, auth) = config::read(common.events, table)?;
-    let profile = Profile { batch_max: config.batch, timeout: config.timeout, auth: Auth::Google(auth) };
+    let (batch_max, timeout) = (config.batch, config.timeout);
+    let profile = Profile { batch_max, spacing: SPACING, timeout, auth: Auth::Google(auth) };
     Ok(Box::new(DataManager { profile, config, hold_after_click }))
 }
 

@@ -35,6 +35,8 @@ pub const DESCRIPTOR: Descriptor = Descriptor { kind: "file", build };
 
 /// The most rows written and synced together.
 const BATCH_MAX: usize = 1000;
+/// Each batch costs a sync: rows that come close together share one.
+const SPACING: Duration = Duration::from_millis(50);
 /// How long writing and syncing one batch may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,7 +47,7 @@ fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec
         common,
         format,
         file: FileProfile { directory, extension, header, days_served, auth },
-        profile: Profile { batch_max: BATCH_MAX, timeout: WRITE_TIMEOUT, auth: Auth::None },
+        profile: Profile { batch_max: BATCH_MAX, spacing: SPACING, timeout: WRITE_TIMEOUT, auth: Auth::None },
     }))
 }
 

@@ -21,6 +21,9 @@ pub const DESCRIPTOR: Descriptor = Descriptor { kind: "meta", build };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Meta names no limit of requests for conversions; this keeps a burst from becoming a request for each event.
+const SPACING: Duration = Duration::from_millis(5);
+
 /// How old an event may be.
 /// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/using-the-api>, read 2026-11-20.
 const AGE_MAX: Duration = DAY.saturating_mul(7);
@@ -52,6 +55,7 @@ impl Meta {
         let config = config::read(table)?;
         let profile = Profile {
             batch_max: config.batch,
+            spacing: SPACING,
             timeout: config.timeout,
             auth: Auth::Query { name: "access_token", value: config.access_token.clone() },
         };

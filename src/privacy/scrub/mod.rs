@@ -12,8 +12,7 @@ mod posted;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use self::posted::Posted;
-use crate::model::RawUser;
+pub use self::posted::Posted;
 
 /// What stands where contact data was part of a path.
 const REDACTED: &str = "redacted";
@@ -24,16 +23,15 @@ const REDACTED: &str = "redacted";
 ///
 /// Click ids stay unless they hold an e-mail address, UTM parameters unless they tell who the person is.
 #[must_use]
-pub fn page(url: &str, user: &RawUser) -> String {
-    let posted = Posted::of(user);
+pub fn page(url: &str, posted: &Posted<'_>) -> String {
     let mut out = String::with_capacity(url.len());
     let (rest, fragment) = split(url, '#');
     let (rest, query) = split(rest, '?');
-    let path = push_origin(rest, &posted, &mut out);
+    let path = push_origin(rest, posted, &mut out);
     let origin = out.len();
-    push_path(&rest[path..], &posted, &mut out);
-    push_query(query, &posted, &mut out);
-    push_fragment(fragment, &posted, &mut out);
+    push_path(&rest[path..], posted, &mut out);
+    push_query(query, posted, &mut out);
+    push_fragment(fragment, posted, &mut out);
     if posted.divided_email_is_in(&out) {
         out.truncate(origin);
     }
@@ -42,29 +40,27 @@ pub fn page(url: &str, user: &RawUser) -> String {
 
 /// `properties` without what holds contact data, by its key or by its value, at any depth.
 #[must_use]
-pub fn properties(mut properties: Map<String, Value>, user: &RawUser) -> Map<String, Value> {
-    let posted = Posted::of(user);
-    retain(&mut properties, &posted);
+pub fn properties(mut properties: Map<String, Value>, posted: &Posted<'_>) -> Map<String, Value> {
+    retain(&mut properties, posted);
     properties
 }
 
 /// `text`, a name of an item or a UTM value, unless it tells who the person is. One posted name or the city alone
 /// stays: products and campaigns are called that too.
 #[must_use]
-pub fn text(text: String, user: &RawUser) -> Option<String> {
-    if Posted::of(user).identity_is_in(&text) { None } else { Some(text) }
+pub fn text(text: String, posted: &Posted<'_>) -> Option<String> {
+    if posted.identity_is_in(&text) { None } else { Some(text) }
 }
 
 /// Whether `text`, an id, token or cookie that is stored and sent in clear, tells who the person is.
 #[must_use]
-pub fn identifies(text: &str, user: &RawUser) -> bool {
-    Posted::of(user).identity_is_surely_in(text)
+pub fn identifies(text: &str, posted: &Posted<'_>) -> bool {
+    posted.identity_is_surely_in(text)
 }
 
 /// `text`, a user agent, without the words that hold an e-mail address; nothing if it still tells who the person is.
 #[must_use]
-pub fn agent(text: String, user: &RawUser) -> Option<String> {
-    let posted = Posted::of(user);
+pub fn agent(text: String, posted: &Posted<'_>) -> Option<String> {
     if !posted.identity_is_surely_in(&text) {
         return Some(text);
     }

@@ -20,20 +20,28 @@ const PHONE_DIGITS_SURE: u32 = 9;
 /// What an address of a page is divided by.
 const SEPARATORS: [char; 6] = ['/', '\\', '?', '#', '&', '='];
 
-/// What must not be found.
-pub(super) struct Posted<'a> {
+/// The contact details of one person, ready to be looked for in many texts.
+pub struct Posted<'a> {
     emails: &'a [Raw<kind::Email>],
-    phones: &'a [Raw<kind::Phone>],
+    phones: Vec<Tails>,
     words: [Option<&'a str>; 5],
 }
 
+/// The last digits of a phone number, as many as each kind of search wants.
+struct Tails {
+    some: u64,
+    sure: Option<u64>,
+}
+
 impl<'a> Posted<'a> {
-    pub(super) fn of(user: &'a RawUser) -> Self {
+    /// What was posted of `user`.
+    #[must_use]
+    pub fn of(user: &'a RawUser) -> Self {
         let edges = |text: &'a str| text.trim_matches(|c: char| !c.is_alphanumeric());
         let word = |text: &'a str| Some(edges(text)).filter(|word| word.chars().nth(WHOLE_CHARS_MIN - 1).is_some());
         Self {
             emails: &user.emails,
-            phones: &user.phones,
+            phones: user.phones.iter().filter_map(|raw| Tails::of(raw.expose())).collect(),
             words: [
                 user.first_name.as_ref().and_then(|raw| word(raw.expose())),
                 user.last_name.as_ref().and_then(|raw| word(raw.expose())),
@@ -62,7 +70,7 @@ impl<'a> Posted<'a> {
 
     /// The same, where it is refused or dropped for good: a phone number has to be there with more of its digits.
     pub(super) fn identity_is_surely_in(&self, text: &str) -> bool {
-        let called = |text: &str| self.phones.iter().any(|raw| has_number(text, raw.expose()));
+        let called = |text: &str| self.phones.iter().any(|tails| tails.surely_in(text));
         any_decoding(text, |text| self.email(text) || called(text) || self.identified(text))
     }
 
@@ -78,8 +86,7 @@ impl<'a> Posted<'a> {
     }
 
     fn reach(&self, text: &str) -> bool {
-        let phone = |raw: &Raw<kind::Phone>| tail::<PHONE_DIGITS>(raw.expose());
-        self.email(text) || self.phones.iter().filter_map(phone).any(|tail| has_digits::<PHONE_DIGITS>(text, tail))
+        self.email(text) || self.phones.iter().any(|tails| has_digits::<PHONE_DIGITS>(text, tails.some))
     }
 
     fn identified(&self, text: &str) -> bool {
@@ -170,11 +177,17 @@ fn separates(c: char) -> bool {
     !c.is_alphanumeric() && c != '@'
 }
 
-/// Whether `text` holds `phone`: nine of its digits, or seven if it has no more.
-fn has_number(text: &str, phone: &str) -> bool {
-    match tail::<PHONE_DIGITS_SURE>(phone) {
-        Some(tail) => has_digits::<PHONE_DIGITS_SURE>(text, tail),
-        None => tail::<PHONE_DIGITS>(phone).is_some_and(|tail| has_digits::<PHONE_DIGITS>(text, tail)),
+impl Tails {
+    fn of(phone: &str) -> Option<Self> {
+        Some(Self { some: tail::<PHONE_DIGITS>(phone)?, sure: tail::<PHONE_DIGITS_SURE>(phone) })
+    }
+
+    /// Whether nine of the number's digits are in `text`, or seven if it has no more.
+    fn surely_in(&self, text: &str) -> bool {
+        match self.sure {
+            Some(tail) => has_digits::<PHONE_DIGITS_SURE>(text, tail),
+            None => has_digits::<PHONE_DIGITS>(text, self.some),
+        }
     }
 }
 
@@ -272,6 +285,7 @@ mod tests {
         }
         assert_eq!(tail::<PHONE_DIGITS>("123456"), None);
         assert_eq!(tail::<PHONE_DIGITS>("+1 650 555 1212 ext. 34"), Some(5_551_212));
+        let has_number = |text, phone| Tails::of(phone).expect("long enough").surely_in(text);
         assert!(has_number("order-650.555.1212", "+1 (650) 555-1212") && has_number("5551212", "555-1212"));
         assert!(!has_number("100005551212", "+1 (650) 555-1212"), "seven digits are too few to refuse an order");
     }

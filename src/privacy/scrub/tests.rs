@@ -3,8 +3,29 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
-use crate::model::Raw;
+use super::Posted;
+use crate::model::{Raw, RawUser};
+use serde_json::{Map, Value};
+
+fn page(url: &str, user: &RawUser) -> String {
+    super::page(url, &Posted::of(user))
+}
+
+fn properties(map: Map<String, Value>, user: &RawUser) -> Map<String, Value> {
+    super::properties(map, &Posted::of(user))
+}
+
+fn text(text: String, user: &RawUser) -> Option<String> {
+    super::text(text, &Posted::of(user))
+}
+
+fn identifies(text: &str, user: &RawUser) -> bool {
+    super::identifies(text, &Posted::of(user))
+}
+
+fn agent(text: String, user: &RawUser) -> Option<String> {
+    super::agent(text, &Posted::of(user))
+}
 
 fn ada() -> RawUser {
     RawUser {

@@ -4,6 +4,7 @@
 //! - its `flush` is no fsync on Linux, so one committer thread applies a batch, flushes, and syncs the file itself;
 //! - batches hold at most 256 operations, or memory grows without bound;
 //! - every value carries its own checksum, as a damaged file may open with wrong data;
+//! - it keeps up to twice as much in memory as its cache is said to be, so it is told half of what is configured;
 //! - opening may panic on a damaged file, so it happens on a thread whose panic becomes an error;
 //! - after a failed write the handle stays failed, so it is closed and opened again.
 
@@ -173,7 +174,7 @@ impl Engine {
         let shown = path.display().to_string();
         let config = sled::Config::new()
             .path(path)
-            .cache_capacity(cache_bytes)
+            .cache_capacity(cache_bytes / 2)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(Some(500));
         let opened = thread::spawn(move || {
