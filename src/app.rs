@@ -191,6 +191,7 @@ fn place((config, &id): (&DestinationConfig, &DestinationId)) -> Place {
         id,
         destination: Arc::clone(&config.destination),
         on_unknown_consent: config.on_unknown_consent,
+        concurrency: config.concurrency,
     }
 }
 

@@ -60,6 +60,8 @@ pub struct DestinationConfig {
     pub sources: Option<BTreeSet<SourceName>>,
     /// What to do when nobody told what the visitor allowed.
     pub on_unknown_consent: OnUnknownConsent,
+    /// Requests in flight at most, if not as many as for the others.
+    pub concurrency: Option<usize>,
 }
 
 #[cfg(test)]

@@ -207,6 +207,11 @@ fn destination(
         _ => None,
     });
     let hold_after_click = section.duration("hold_after_click", Duration::ZERO..=DAY * 30);
+    // Rows of an import file are written one batch after the other.
+    let concurrency = match descriptor {
+        Some(descriptor) if descriptor.kind != "file" => section.number("concurrency", 1..=64),
+        _ => None,
+    };
     let events = events(section);
     let mut rest = section.rest();
     let descriptor = descriptor?;
@@ -225,6 +230,7 @@ fn destination(
             events: mapped,
             sources: sources.map(BTreeSet::from_iter),
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
+            concurrency,
         }),
         Err(problems) => {
             section.problems_of_rest(problems);

@@ -84,7 +84,7 @@ fn the_defaults_are_a_whole_configuration() {
     assert_eq!((config.public.port(), config.admin.port()), (8080, 8081));
     assert!(config.public.ip().is_loopback() && config.admin.ip().is_loopback() && config.admin_token.is_none());
     assert_eq!(config.store.path, PathBuf::from("data"));
-    assert_eq!((config.store.cache_bytes, config.store.queue_max), (64 << 20, 5_000_000));
+    assert_eq!((config.store.cache_bytes, config.store.queue_max), (128 << 20, 5_000_000));
     assert_eq!(config.store.visits, Duration::from_secs(90 * 86_400));
     assert_eq!(config.delivery.schedule.max, Duration::from_secs(600));
     assert_eq!(config.pipeline.wait_for_visit, Duration::from_secs(30));

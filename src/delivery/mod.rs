@@ -30,6 +30,9 @@ use crate::{
     store::EventStore,
 };
 
+/// How long a worker that panicked rests.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
 /// Settings of delivery; `[delivery]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -39,7 +42,7 @@ pub struct Config {
     pub probe_every: Duration,
     /// How long requests in flight may take at shutdown.
     pub drain: Duration,
-    /// Requests in flight for one destination at most.
+    /// Requests in flight for one destination at most, unless it says otherwise.
     pub concurrency: usize,
 }
 
@@ -56,6 +59,8 @@ pub struct Place {
     pub destination: Arc<dyn Destination>,
     /// What to do when nobody told what the visitor allowed.
     pub on_unknown_consent: OnUnknownConsent,
+    /// Requests in flight at most, if not [`Config::concurrency`].
+    pub concurrency: Option<usize>,
 }
 
 /// Whether a destination takes events.
@@ -191,8 +196,8 @@ impl Delivery {
         let (stop, stopped) = watch::channel(false);
         let mut workers = JoinSet::new();
         for place in places {
-            let worker = worker::Worker::new(place.clone(), tools.clone())?;
-            workers.spawn(worker.run(stopped.clone()));
+            let worker = Arc::new(worker::Worker::new(place.clone(), tools.clone())?);
+            workers.spawn(supervise(worker, stopped.clone()));
         }
         Ok(Self { stop, workers, drain: tools.config.drain })
     }
@@ -207,5 +212,14 @@ impl Delivery {
                 "requests were still in flight after the grace period; they go out again after the next start"
             );
         }
+    }
+}
+
+/// Runs a worker until it is stopped. One that panics, which is a defect, is started again: its leases run out, and its
+/// events are tried once more.
+async fn supervise(worker: Arc<worker::Worker>, stopped: watch::Receiver<bool>) {
+    while let Err(error) = tokio::spawn(Arc::clone(&worker).run(stopped.clone())).await {
+        tracing::error!(%error, "a delivery worker ended unexpectedly and is started again");
+        tokio::time::sleep(RESTART_AFTER).await;
     }
 }

@@ -116,10 +116,11 @@ impl Worker {
     }
 
     /// Works until `stopped`, and then until the requests in flight are settled.
-    pub(super) async fn run(self, mut stopped: watch::Receiver<bool>) {
-        let worker = Arc::new(self);
+    pub(super) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let worker = self;
         // Rows of one file are written and settled one after the other.
-        let lanes = if matches!(worker.transport, Transport::File(_)) { 1 } else { worker.tools.config.concurrency };
+        let lanes = worker.place.concurrency.unwrap_or(worker.tools.config.concurrency);
+        let lanes = if matches!(worker.transport, Transport::File(_)) { 1 } else { lanes };
         let lanes = Arc::new(Semaphore::new(lanes));
         let mut in_flight = JoinSet::new();
         let mut last_start: Option<Instant> = None;

@@ -347,6 +347,9 @@ impl EventStore for Journal {
     }
 
     fn health(&self) -> Health {
+        if self.operations.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            return Health::Failed("the committer has ended unexpectedly; restart the relay".into());
+        }
         self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

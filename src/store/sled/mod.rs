@@ -428,6 +428,9 @@ impl VisitStore for Visitors {
     }
 
     fn health(&self) -> Health {
+        if self.operations.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            return Health::Failed("the committer of visits has ended unexpectedly; restart the relay".into());
+        }
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
