@@ -17,7 +17,9 @@ use prometheus_client::{
 };
 
 use crate::{
-    attribution, context, delivery,
+    attribution,
+    context::{self, Found},
+    delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
         ActionSource, Clock, Context, DestinationId, DestinationName, EventName, IdentityKey, IdentityKind, Item,
@@ -30,6 +32,9 @@ use crate::{
     },
     store::{Accepted, StoreError, Stores},
 };
+
+/// Larger batches are sealed where blocking is allowed.
+const INLINE_MAX: usize = 16;
 
 /// Settings of the pipeline.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +123,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// Of the store; then none of these events was acknowledged, and all may be sent again.
-    pub async fn accept(&self, events: Vec<RawEvent>) -> Result<Vec<Accepted>, StoreError> {
+    pub async fn accept(self: &Arc<Self>, events: Vec<RawEvent>) -> Result<Vec<Accepted>, StoreError> {
         let sources: Vec<SourceName> = events.iter().map(|event| event.source.clone()).collect();
-        let new = events.into_iter().map(|event| self.seal(event)).collect::<Result<Vec<_>, _>>()?;
+        let new = self.seal_all(events).await?;
+        let awaited: Vec<VisitorId> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
         let accepted = self.stores.events.accept(new).await?;
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
@@ -134,7 +140,26 @@ impl Pipeline {
                 self.count(&deliveries);
             }
         }
+        // Its visit may have been stored after it was looked for and before the event could be seen to wait.
+        for visitor in awaited {
+            if let Err(error) = self.complete(&visitor).await {
+                tracing::warn!(%error, "an event was not completed with its visit");
+            }
+        }
         Ok(accepted)
+    }
+
+    /// Seals a few at once here, and many where blocking is allowed: hashing and looking up takes milliseconds then.
+    async fn seal_all(self: &Arc<Self>, events: Vec<RawEvent>) -> Result<Vec<NewEvent>, StoreError> {
+        if events.len() <= INLINE_MAX {
+            return events.into_iter().map(|event| self.seal(event)).collect();
+        }
+        let pipeline = Arc::clone(self);
+        let work = move || events.into_iter().map(|event| pipeline.seal(event)).collect();
+        match tokio::task::spawn_blocking(work).await {
+            Ok(sealed) => sealed,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Stores what was seen of a visitor, and completes the events that wait for it.
@@ -164,7 +189,8 @@ impl Pipeline {
         if waiting.is_empty() {
             return Ok(());
         }
-        let Some(visitor) = self.stores.visits.find(id)? else { return Ok(()) };
+        let found = context::find(&self.stores, Some(id), Vec::new)?;
+        let Some(Found { visitor, .. }) = found else { return Ok(()) };
         for waiting in waiting {
             let mut event = waiting.sealed;
             join(&mut event, &visitor, JoinedBy::VisitorId);

@@ -24,16 +24,27 @@ pub fn find(
     id: Option<&VisitorId>,
     keys: impl FnOnce() -> Vec<IdentityKey>,
 ) -> Result<Option<Found>, StoreError> {
-    if let Some(visitor) = id.map(|id| stores.visits.find(id)).transpose()?.flatten() {
+    if let Some(visitor) = id.map(|id| sound(stores.visits.find(id))).transpose()?.flatten() {
         return Ok(Some(Found { visitor, joined_by: JoinedBy::VisitorId }));
     }
     let keys = keys();
-    if let Some((visitor, key)) = stores.visits.find_by(&keys)? {
+    if let Some((visitor, key)) = sound(stores.visits.find_by(&keys))? {
         return Ok(Some(Found { visitor, joined_by: joined_by(key.kind) }));
     }
     let Some((id, key)) = stores.events.visitor_of(&keys)? else { return Ok(None) };
-    let visitor = stores.visits.find(&id)?;
+    let visitor = sound(stores.visits.find(&id))?;
     Ok(visitor.map(|visitor| Found { visitor, joined_by: joined_by(key.kind) }))
+}
+
+/// A visitor whose record is damaged is as good as unknown: it must not stand in the way of a sale.
+fn sound<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Damaged(reason)) => {
+            tracing::error!(reason, "a visitor is not found");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// Adds what was seen to what is known of the visitor; durable when this returns.

@@ -218,8 +218,17 @@ impl Delivery {
 /// Runs a worker until it is stopped. One that panics, which is a defect, is started again: its leases run out, and its
 /// events are tried once more.
 async fn supervise(worker: Arc<worker::Worker>, stopped: watch::Receiver<bool>) {
-    while let Err(error) = tokio::spawn(Arc::clone(&worker).run(stopped.clone())).await {
-        tracing::error!(%error, "a delivery worker ended unexpectedly and is started again");
-        tokio::time::sleep(RESTART_AFTER).await;
+    loop {
+        // A set of its own, so that aborting this ends the worker too.
+        let mut running = JoinSet::new();
+        running.spawn(Arc::clone(&worker).run(stopped.clone()));
+        match running.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(%error, "a delivery worker ended unexpectedly and is started again");
+                tokio::time::sleep(RESTART_AFTER).await;
+                worker.take_back_unsettled().await;
+            }
+            _ => return,
+        }
     }
 }

@@ -410,18 +410,16 @@ impl Worker {
     /// Records what followed. Rows that cannot be recorded are taken back; other outcomes are kept trying, as the
     /// platform has the events already.
     async fn settle(&self, attempt: Option<Attempt>, steps: Vec<(LeaseKey, Step)>, mark: Option<FileMark>) {
-        let settlement = Settlement { destination: self.place.id, attempt, steps, mark };
-        let give_up = self.tools.clock.now().plus(LEASE_GRACE);
+        let at = self.tools.clock.now();
+        let settlement = Settlement { destination: self.place.id, at, attempt, steps, mark };
+        let give_up = at.plus(LEASE_GRACE);
         loop {
             match self.tools.store.settle(settlement.clone()).await {
                 Ok(_) => break,
                 Err(error) => {
                     tracing::error!(destination = %self.place.name, %error, "cannot record outcomes");
-                    if let Transport::File(sink) = &self.transport {
-                        let mark = self.tools.store.mark(self.place.id);
-                        if let Err(error) = blocking(sink, move |sink| sink.roll_back(mark.as_ref())).await {
-                            tracing::error!(destination = %self.place.name, %error, "cannot take back unsettled rows");
-                        }
+                    if matches!(self.transport, Transport::File(_)) {
+                        self.take_back_unsettled().await;
                     } else if self.tools.clock.now() < give_up {
                         tokio::time::sleep(SETTLE_AGAIN).await;
                         continue;
@@ -434,6 +432,15 @@ impl Worker {
             }
         }
         self.count(&settlement.steps);
+    }
+
+    /// Cuts off rows that were written and could not be recorded: they are written again.
+    pub(super) async fn take_back_unsettled(&self) {
+        let Transport::File(sink) = &self.transport else { return };
+        let mark = self.tools.store.mark(self.place.id);
+        if let Err(error) = blocking(sink, move |sink| sink.roll_back(mark.as_ref())).await {
+            tracing::error!(destination = %self.place.name, %error, "cannot take back unsettled rows");
+        }
     }
 
     fn count(&self, steps: &[(LeaseKey, Step)]) {

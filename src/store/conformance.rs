@@ -82,7 +82,7 @@ pub async fn lease(stores: &Stores, destination: DestinationId, now: Time) -> Ve
 /// Settles leases with one step each.
 pub async fn settle(stores: &Stores, destination: DestinationId, steps: Vec<(LeaseKey, Step)>, now: Time) -> usize {
     let attempt = Some(Attempt { at: now, status: Some(200), trace_id: Some("t".into()), duration_ms: 5 });
-    let settlement = Settlement { destination, attempt, steps, mark: None };
+    let settlement = Settlement { destination, at: now, attempt, steps, mark: None };
     stores.events.settle(settlement).await.expect("settles")
 }
 
@@ -96,6 +96,7 @@ pub async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     reschedules_and_counts_attempts(&fresh().await).await;
     keeps_the_balance_for_every_outcome(&fresh().await).await;
     completes_what_waits_for_a_visit(&fresh().await).await;
+    two_completions_end_nothing_twice(&fresh().await).await;
     stops_waiting_when_all_is_sent(&fresh().await).await;
     events_lead_to_their_visitors(&fresh().await).await;
     a_new_destination_starts_balanced(&fresh().await).await;
@@ -185,8 +186,10 @@ async fn lease_ends_and_stale_settlements_change_nothing(stores: &Stores) {
     let ids = two(stores).await;
     stores.events.accept(vec![queued(purchase("e1", START), &ids)]).await.expect("accepts");
     let first = lease(stores, ids[0], START).await;
+    assert_eq!(stores.events.due(ids[0], START, 10), 0);
+    assert_eq!(stores.events.due(ids[0], START.plus(MINUTE), 10), 1, "a lease that ran out is due again");
     let again = lease(stores, ids[0], START.plus(MINUTE)).await;
-    assert_eq!(again.len(), 1, "a lease that ran out is due again");
+    assert_eq!(again.len(), 1);
     let ended = Step::Ended(Outcome::Delivered);
     assert_eq!(settle(stores, ids[0], vec![(first[0].key, ended.clone())], START).await, 0);
     assert_eq!(stores.events.balance().destinations[0].1.delivered, 0);
@@ -264,6 +267,26 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
     assert_eq!(balance.destinations[1].1.skipped, 1);
     settle(stores, ids[0], vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
     assert_eq!(stores.events.balance().destinations[0].1.delivered, 1);
+}
+
+async fn two_completions_end_nothing_twice(stores: &Stores) {
+    let ids = two(stores).await;
+    let mut new = queued(purchase("e1", START), &ids);
+    new.waits_for = VisitorId::new("v1").ok();
+    stores.events.accept(vec![new.clone(), queued(purchase("e2", START), &ids)]).await.expect("accepts");
+    let visitor = new.waits_for.take().expect("set");
+    // Two visits of one visitor at the same moment both find the event waiting.
+    let waiting = stores.events.waiting_for(&visitor).await.expect("reads");
+    let mut denied = queued(waiting[0].sealed.clone(), &ids);
+    for delivery in &mut denied.deliveries {
+        delivery.state = NewState::Skipped(SkipReason::Consent);
+    }
+    stores.events.complete(waiting[0].event, denied.clone()).await.expect("completes");
+    stores.events.complete(waiting[0].event, denied).await.expect("completes");
+    for (_, counts) in stores.events.balance().destinations {
+        assert_eq!((counts.skipped, counts.queued), (1, 1));
+    }
+    assert_eq!(lease(stores, ids[0], START).await.len(), 1);
 }
 
 async fn stops_waiting_when_all_is_sent(stores: &Stores) {

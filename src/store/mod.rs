@@ -121,6 +121,8 @@ pub enum Step {
 pub struct Settlement {
     /// Whose deliveries.
     pub destination: DestinationId,
+    /// When.
+    pub at: Time,
     /// The request; `None` if none was sent.
     pub attempt: Option<Attempt>,
     /// What follows for each.

@@ -90,7 +90,19 @@ struct Lease {
 
 impl Queue {
     pub(super) fn queued(&self) -> u64 {
-        (self.ready.len() - self.gone.len() + self.later.len() + self.leased.len()) as u64
+        (self.in_ready() + self.later.len() + self.leased.len()) as u64
+    }
+
+    fn in_ready(&self) -> usize {
+        self.ready.len().saturating_sub(self.gone.len())
+    }
+
+    /// After a replay: settlements of events whose own record was damaged have left nothing to be gone.
+    pub(super) fn forget_strangers(&mut self) {
+        if !self.gone.is_empty() {
+            let ready: HashSet<Place> = self.ready.iter().copied().collect();
+            self.gone.retain(|place| ready.contains(place));
+        }
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -99,7 +111,7 @@ impl Queue {
 
     /// When the next one is due; `Time::default()` (long ago) for those that are due already.
     pub(super) fn next_due(&self) -> Option<Time> {
-        if self.ready.len() > self.gone.len() {
+        if self.in_ready() > 0 {
             return Some(Time::default());
         }
         let returns = self.leased.values().map(|lease| lease.until).min();
@@ -108,9 +120,14 @@ impl Queue {
     }
 
     pub(super) fn due(&self, now: Time, enough: usize) -> usize {
-        let ready = self.ready.len() - self.gone.len();
-        let later = self.later.range(..=(now, Place::MAX)).take(enough.saturating_sub(ready)).count();
-        (ready + later).min(enough)
+        let mut due = self.in_ready();
+        if due < enough {
+            due += self.later.range(..=(now, Place::MAX)).take(enough - due).count();
+        }
+        if due < enough {
+            due += self.leased.values().filter(|lease| lease.until <= now).count();
+        }
+        due.min(enough)
     }
 
     /// An event among those queued longest.
@@ -235,9 +252,8 @@ impl Book {
             Record::Changed { place, deliveries, pending, completed, .. } => {
                 self.change(at, *place, deliveries, *pending, *completed);
             }
-            Record::Settled { destination, attempt, steps, mark } => {
-                let now = attempt.as_ref().map(|attempt| attempt.at);
-                self.settle(*destination, now, steps, mark.as_ref());
+            Record::Settled { destination, at, steps, mark, .. } => {
+                self.settle(*destination, *at, steps, mark.as_ref());
             }
         }
     }
@@ -277,13 +293,7 @@ impl Book {
         }
     }
 
-    pub(super) fn settle(
-        &mut self,
-        to: DestinationId,
-        now: Option<Time>,
-        steps: &[(Place, Step)],
-        mark: Option<&FileMark>,
-    ) {
+    pub(super) fn settle(&mut self, to: DestinationId, now: Time, steps: &[(Place, Step)], mark: Option<&FileMark>) {
         for (place, step) in steps {
             let queue = self.queue(to);
             let attempts = queue.take(*place);
@@ -301,10 +311,8 @@ impl Book {
                 }
             }
             self.ended(*place);
-            if let Some(now) = now {
-                let segment = self.segments.entry(segment_of(*place)).or_default();
-                segment.last = segment.last.max(now);
-            }
+            let segment = self.segments.entry(segment_of(*place)).or_default();
+            segment.last = segment.last.max(now);
         }
         if let Some(mark) = mark {
             self.queue(to).mark = Some(mark.clone());

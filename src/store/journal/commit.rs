@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -104,6 +104,15 @@ struct Group {
     bytes: usize,
 }
 
+impl Group {
+    /// Forgets what was staged from `before` on: of a request either all of it is stored, or nothing.
+    fn take_back(&mut self, before: usize) {
+        self.staged.truncate(before);
+        self.keys.retain(|_, index| *index < before);
+        self.changes.retain(|_, index| *index < before);
+    }
+}
+
 pub(super) struct Committer {
     shared: Arc<Shared>,
     operations: mpsc::Receiver<Op>,
@@ -152,15 +161,15 @@ impl Committer {
     fn stage(&self, group: &mut Group, op: Op) {
         match op {
             Op::Accept { events, reply } => {
-                let mut answers = Vec::with_capacity(events.len());
-                for event in events {
-                    match self.accept(group, event) {
-                        Ok(answer) => answers.push(answer),
-                        // What was staged before stays: it is valid by itself, and the caller asks again for all.
-                        Err(error) => return answer(reply, Err(error)),
+                let before = group.staged.len();
+                let answers = events.into_iter().map(|event| self.accept(group, event)).collect();
+                match answers {
+                    Ok(answers) => group.due.push(Due::Accepted(answers, reply)),
+                    Err(error) => {
+                        group.take_back(before);
+                        answer(reply, Err(error));
                     }
                 }
-                group.due.push(Due::Accepted(answers, reply));
             }
             Op::Complete { place, completed, reply } => match self.change(group, place, *completed, true) {
                 Ok(()) => group.due.push(Due::Completed(reply)),
@@ -181,11 +190,11 @@ impl Committer {
 
     fn accept(&self, group: &mut Group, new: Prepared) -> Result<Accepted, StoreError> {
         if let Some(&index) = new.keys.iter().find_map(|key| group.keys.get(key)) {
-            return Ok(self.merge_staged(group, index, new));
+            return merge_staged(group, index, &new);
         }
         for (nth, &key) in new.keys.iter().enumerate() {
             for place in self.log(|log| log.candidates(key))? {
-                let Some((place, known)) = self.shared.read(place)?.about(place) else { continue };
+                let Some((place, known)) = self.shared.event_at(place)? else { continue };
                 let same = if nth == 0 {
                     known.event_id == new.event.event.event_id
                 } else {
@@ -213,24 +222,6 @@ impl Committer {
         Ok(Accepted::New)
     }
 
-    /// A second report of an event that is in the same group: one record with what both say.
-    fn merge_staged(&self, group: &mut Group, index: usize, new: Prepared) -> Accepted {
-        let Some(Staged::Accepted(first)) = group.staged.get_mut(index) else { return Accepted::New };
-        if first.event.event.name != new.event.event.name {
-            return Accepted::Conflict(first.event.event.name.clone());
-        }
-        if first.event.event.fill_from(&new.event.event) {
-            first.frame = accepted_frame(&first.event);
-            for key in record::dedupe_keys(&first.event.event) {
-                group.keys.insert(key, index);
-                if !first.keys.contains(&key) {
-                    first.keys.push(key);
-                }
-            }
-        }
-        Accepted::Duplicate(first.event.event.event_id.clone())
-    }
-
     /// Gives the event at `place` more content: from its visit (`complete`), or from a second report of it.
     fn change(&self, group: &mut Group, place: Place, new: NewEvent, complete: bool) -> Result<(), StoreError> {
         let staged = group.changes.get(&place).copied();
@@ -249,11 +240,18 @@ impl Committer {
         let mut ended: HashSet<DestinationId> =
             group.ended.iter().filter(|(_, about)| *about == place).map(|&(destination, _)| destination).collect();
         for record in self.shared.history(place)? {
-            if let Record::Settled { destination, steps, .. } = record {
-                let over = steps.iter().any(|(about, step)| *about == place && matches!(step, Step::Ended(_)));
-                if over {
-                    ended.insert(destination);
+            match record {
+                Record::Settled { destination, steps, .. } => {
+                    let over = |(about, step): &(Place, Step)| *about == place && matches!(step, Step::Ended(_));
+                    if steps.iter().any(over) {
+                        ended.insert(destination);
+                    }
                 }
+                // An earlier completion may have ended some, too: by the visitor's no.
+                Record::Changed { deliveries, .. } => {
+                    ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| d.destination));
+                }
+                Record::Accepted { .. } | Record::Destinations { .. } => {}
             }
         }
         let unsent = |destination: &DestinationId| !ended.contains(destination);
@@ -280,7 +278,6 @@ impl Committer {
                 known.1 = deadline;
             }
         }
-        let over = |delivery: &NewDelivery| !matches!(delivery.state, NewState::Queued { .. });
         group.ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| (d.destination, place)));
         let index = group.staged.len();
         group.changes.insert(place, index);
@@ -292,7 +289,7 @@ impl Committer {
     }
 
     fn settle(&self, group: &mut Group, settlement: Settlement) -> usize {
-        let Settlement { destination, attempt, steps, mark } = settlement;
+        let Settlement { destination, at, attempt, steps, mark } = settlement;
         let held: Vec<(Place, Step)> = {
             let mut book = self.shared.book();
             let queue = book.queue(destination);
@@ -305,7 +302,7 @@ impl Committer {
         let over = held.iter().filter(|(_, step)| matches!(step, Step::Ended(_)));
         group.ended.extend(over.map(|&(place, _)| (destination, place)));
         if settled > 0 || mark.is_some() {
-            let record = Record::Settled { destination, attempt, steps: held, mark };
+            let record = Record::Settled { destination, at, attempt, steps: held, mark };
             group.staged.push(Staged::Other(Box::new(record)));
         }
         settled
@@ -481,7 +478,11 @@ impl Committer {
             log.full.insert(full.number, Arc::clone(&segment));
             segment
         };
-        let disk = Arc::clone(&self.shared.disk);
+        // So that every segment tells which destination each number means, whatever becomes of the others.
+        let names = self.shared.book().names.clone();
+        let record = Record::Destinations { names, missed: Vec::new() };
+        self.commit(Group { staged: vec![Staged::Other(Box::new(record))], ..Group::default() });
+        let (disk, shared) = (Arc::clone(&self.shared.disk), Arc::clone(&self.shared));
         let work = move || {
             let saved = (|| {
                 let bytes = match &*segment.index.read().unwrap_or_else(PoisonError::into_inner) {
@@ -492,7 +493,9 @@ impl Committer {
                 if let Some(stored) = FullIndex::open(disk.open(&index_name(next - 1))?)? {
                     *segment.index.write().unwrap_or_else(PoisonError::into_inner) = SegmentIndex::Disk(stored);
                 }
-                disk.replace(CHECKPOINT, &snapshot)
+                disk.replace(CHECKPOINT, &snapshot)?;
+                shared.checkpointed.store(next, Ordering::Release);
+                Ok::<_, io::Error>(())
             })();
             if let Err(error) = saved {
                 tracing::warn!(%error, "no checkpoint could be written; a restart will read more of the journal");
@@ -504,10 +507,11 @@ impl Committer {
         }
     }
 
-    /// Deletes segments from the oldest on, as far as nothing in them is queued or inside its retention.
+    /// Deletes segments from the oldest on, as far as the checkpoint on disk covers them and nothing in them is queued or inside its retention.
     fn retain(&self, now: Time) -> io::Result<()> {
         let config = &self.shared.config;
-        let numbers: Vec<u32> = self.log(|log| log.full.keys().copied().collect());
+        let checkpointed = self.shared.checkpointed.load(Ordering::Acquire);
+        let numbers: Vec<u32> = self.log(|log| log.full.keys().copied().filter(|&n| n < checkpointed).collect());
         for number in numbers {
             let state = self.shared.book().segments.get(&number).copied().unwrap_or_default();
             let kept = if state.dead > 0 { config.dead_letters } else { config.delivered };
@@ -522,6 +526,27 @@ impl Committer {
         }
         Ok(())
     }
+}
+
+/// A second report of an event that is in the same group: one record with what both say.
+fn merge_staged(group: &mut Group, index: usize, new: &Prepared) -> Result<Accepted, StoreError> {
+    let Some(Staged::Accepted(first)) = group.staged.get_mut(index) else {
+        return Err(StoreError::Damaged("a key of the group leads to no event of it".into()));
+    };
+    if first.event.event.name != new.event.event.name {
+        return Ok(Accepted::Conflict(first.event.event.name.clone()));
+    }
+    if first.event.event.fill_from(&new.event.event) {
+        // With the second report's transaction and identifiers.
+        *first = Prepared::new((*first.event).clone());
+        group.keys.extend(first.keys.iter().map(|&key| (key, index)));
+    }
+    Ok(Accepted::Duplicate(first.event.event.event_id.clone()))
+}
+
+/// Whether a delivery starts ended.
+fn over(delivery: &NewDelivery) -> bool {
+    !matches!(delivery.state, NewState::Queued { .. })
 }
 
 /// Whoever asked may have gone away; the work is done all the same.

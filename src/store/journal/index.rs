@@ -3,7 +3,11 @@
 //! The segment that is written to has its index in memory. A full segment's index is a file, `NNNNNNNN.idx`: a header,
 //! a Bloom filter, then both tables sorted, so that a lookup is a binary search by `pread` and only the filter stays in memory.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::Arc,
+};
 
 use super::{book::Place, disk::DiskFile};
 
@@ -20,7 +24,7 @@ const FILTER_PROBES: u64 = 7;
 #[derive(Debug, Default)]
 pub(super) struct OpenIndex {
     keys: HashMap<u64, u32>,
-    touches: Vec<(Place, u32)>,
+    touches: BTreeSet<(Place, u32)>,
 }
 
 impl OpenIndex {
@@ -30,7 +34,7 @@ impl OpenIndex {
 
     /// Notes that the record at `offset` is about the event at `place`.
     pub(super) fn touch(&mut self, place: Place, offset: u32) {
-        self.touches.push((place, offset));
+        self.touches.insert((place, offset));
     }
 
     pub(super) fn find(&self, key: u64) -> Option<u32> {
@@ -38,15 +42,14 @@ impl OpenIndex {
     }
 
     pub(super) fn touching(&self, place: Place) -> Vec<u32> {
-        self.touches.iter().filter(|(touched, _)| *touched == place).map(|&(_, offset)| offset).collect()
+        self.touches.range((place, 0)..=(place, u32::MAX)).map(|&(_, offset)| offset).collect()
     }
 
     /// The index file of this index.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut keys: Vec<(u64, u32)> = self.keys.iter().map(|(&key, &offset)| (key, offset)).collect();
         keys.sort_unstable();
-        let mut touches = self.touches.clone();
-        touches.sort_unstable();
+        let touches = &self.touches;
         let mut filter = vec![0_u8; (keys.len() * FILTER_BITS_PER_KEY).div_ceil(8).max(8)];
         for &(key, _) in &keys {
             for bit in probes(key, filter.len()) {
@@ -65,7 +68,7 @@ impl OpenIndex {
         checksum.update(&filter);
         file.extend_from_slice(&checksum.finalize().to_le_bytes());
         file.extend_from_slice(&filter);
-        for (key, offset) in keys.into_iter().chain(touches) {
+        for (key, offset) in keys.into_iter().chain(touches.iter().copied()) {
             file.extend_from_slice(&key.to_le_bytes());
             file.extend_from_slice(&offset.to_le_bytes());
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    book::{Book, Place, offset_of, place_at, segment_of},
+    book::{Book, Place, Queue, offset_of, place_at, segment_of},
     disk::{Disk, DiskFile},
     index::{FullIndex, OpenIndex},
     record::{self, HEADER_BYTES, Record},
@@ -90,8 +90,9 @@ pub(super) fn unavailable(error: &io::Error) -> StoreError {
 }
 
 impl Log {
-    /// Opens every segment, restores the book from the checkpoint and replays what came after it.
-    pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<(Self, Book), StoreError> {
+    /// Opens every segment, restores the book from the checkpoint and replays what came after it. Returns the first
+    /// segment that the checkpoint does not cover, too.
+    pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<(Self, Book, u32), StoreError> {
         let io = |error: io::Error| unavailable(&error);
         let names = disk.list().map_err(io)?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name, ".log")).collect();
@@ -136,12 +137,8 @@ impl Log {
             tracing::warn!(bytes = torn, segment = last, "cut off the end of a write that was never acknowledged");
             file.truncate(length).map_err(io)?;
         }
-        Ok((Self { open: OpenSegment { number: last, file, length, index }, full }, book))
-    }
-
-    /// The record at `place`.
-    pub(super) fn read(&self, place: Place) -> Result<Record, StoreError> {
-        read_record(&*self.file(place)?, place)
+        book.queues.iter_mut().for_each(Queue::forget_strangers);
+        Ok((Self { open: OpenSegment { number: last, file, length, index }, full }, book, next))
     }
 
     /// Places that may hold the event of a key, newest first.
@@ -207,7 +204,8 @@ impl Window {
     }
 }
 
-fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, StoreError> {
+/// The record at `place`, which is in `file`.
+pub(super) fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, StoreError> {
     let mut bytes = vec![0; RECORD_READ_BYTES];
     let offset = u64::from(offset_of(place));
     let mut got = file.read_at(&mut bytes, offset).map_err(|error| unavailable(&error))?;
@@ -278,7 +276,7 @@ fn scan(
                 }
             }
             let rest = read_from(file, place, usize::MAX)?;
-            let Some(next) = resume(&rest, 0) else { break };
+            let Some(next) = resume(&rest) else { break };
             tracing::error!(segment = number, offset = place, bytes = next, "damaged records are left out");
             (window, start, at) = (Vec::new(), place + next as u64, 0);
             continue;
@@ -311,8 +309,8 @@ fn read_from(file: &dyn DiskFile, offset: u64, most: usize) -> Result<Vec<u8>, S
     Ok(bytes)
 }
 
-/// Where the next valid record is after damage at `from`.
-fn resume(bytes: &[u8], from: usize) -> Option<usize> {
+/// Where the next valid record is after damage at the start of `bytes`.
+fn resume(bytes: &[u8]) -> Option<usize> {
     let plausible = |at: &usize| bytes.get(at + HEADER_BYTES) == Some(&record::VERSION);
-    (from + 1..bytes.len()).filter(plausible).find(|&at| record::frame(&bytes[at..]).is_some())
+    (1..bytes.len()).filter(plausible).find(|&at| record::frame(&bytes[at..]).is_some())
 }

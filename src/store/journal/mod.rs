@@ -13,7 +13,7 @@ mod record;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU32},
     thread,
 };
 
@@ -38,6 +38,8 @@ use crate::model::{
 
 /// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Deliveries of a destination that is no longer configured that are looked at each time.
+const EXPIRED_AT_ONCE: usize = 1000;
 /// Requests that may wait for the committer; more wait at the door.
 const COMMITTER_QUEUE: usize = 1024;
 
@@ -57,6 +59,10 @@ struct Shared {
     health: Mutex<Health>,
     metrics: Metrics,
     wake: Mutex<HashMap<DestinationId, Arc<Notify>>>,
+    /// The destinations that are configured; the book may know more.
+    registered: Mutex<Vec<DestinationId>>,
+    /// The first segment that the last checkpoint on disk does not cover.
+    checkpointed: AtomicU32,
 }
 
 impl Shared {
@@ -69,9 +75,31 @@ impl Shared {
         Arc::clone(wake.entry(destination).or_default())
     }
 
+    fn log(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record at `place`. The log is locked to find the segment, not while it is read: the committer needs it too.
     fn read(&self, place: Place) -> Result<Record, StoreError> {
-        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        log.read(place)
+        let file = self.log().file(place)?;
+        log::read_record(&*file, place)
+    }
+
+    /// The event that the record at `at` holds, and the place it is known by. A damaged one is as good as none: it must
+    /// not stand in the way of others.
+    fn event_at(&self, at: Place) -> Result<Option<(Place, SealedEvent)>, StoreError> {
+        match self.read(at) {
+            Ok(record) => Ok(record.about(at)),
+            Err(StoreError::Damaged(reason)) => {
+                tracing::error!(reason, "a stored event is damaged and passed over");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn registered(&self) -> Vec<DestinationId> {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The present content of the event at `place`, and the deadline of each of its deliveries.
@@ -82,15 +110,15 @@ impl Shared {
 
     /// Every record about the event at `place` after its first, in their order.
     fn history(&self, place: Place) -> Result<Vec<Record>, StoreError> {
-        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        log.touching(place)?.into_iter().map(|at| log.read(at)).collect()
+        let places = self.log().touching(place)?;
+        places.into_iter().map(|at| self.read(at)).collect()
     }
 
     /// Where the event with this id is.
     fn find(&self, id: &EventId) -> Result<Option<Place>, StoreError> {
-        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        for at in log.candidates(record::id_key(id.as_str()))? {
-            let found = log.read(at)?.about(at).filter(|(_, event)| event.event_id == *id);
+        let candidates = self.log().candidates(record::id_key(id.as_str()))?;
+        for at in candidates {
+            let found = self.event_at(at)?.filter(|(_, event)| event.event_id == *id);
             if let Some((place, _)) = found {
                 return Ok(Some(place));
             }
@@ -134,7 +162,7 @@ impl Journal {
     /// # Errors
     /// What the disk says, or [`StoreError::Damaged`] where starting would lose acknowledged events silently.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Self, StoreError> {
-        let (log, book) = Log::open(&disk)?;
+        let (log, book, checkpointed) = Log::open(&disk)?;
         let shared = Arc::new(Shared {
             config,
             disk,
@@ -143,6 +171,8 @@ impl Journal {
             health: Mutex::new(Health::Ok),
             metrics: Metrics::default(),
             wake: Mutex::default(),
+            registered: Mutex::default(),
+            checkpointed: AtomicU32::new(checkpointed),
         });
         let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
         let committer = Committer::new(Arc::clone(&shared), waiting);
@@ -159,6 +189,23 @@ impl Journal {
         let operations = self.operations.as_ref().ok_or_else(gone)?;
         operations.send(op(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// What waits for a destination that is no longer configured waits for its return, but not past its deadline.
+    async fn expire_unregistered(&self, now: Time) -> Result<(), StoreError> {
+        let known = u16::try_from(self.shared.book().queues.len()).unwrap_or(u16::MAX);
+        let registered = self.shared.registered();
+        for destination in (0..known).map(DestinationId).filter(|id| !registered.contains(id)) {
+            let leased = self.lease(destination, EXPIRED_AT_ONCE, now, now).await?;
+            let (over, waiting): (Vec<_>, Vec<_>) = leased.into_iter().partition(|leased| leased.deadline <= now);
+            let waiting: Vec<LeaseKey> = waiting.into_iter().map(|leased| leased.key).collect();
+            self.release(destination, &waiting);
+            if !over.is_empty() {
+                let steps = over.into_iter().map(|leased| (leased.key, Step::Ended(Outcome::Expired))).collect();
+                self.settle(Settlement { destination, at: now, attempt: None, steps, mark: None }).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn blocking<T: Send + 'static>(
@@ -185,11 +232,17 @@ impl Drop for Journal {
 impl EventStore for Journal {
     async fn register(&self, names: &[DestinationName]) -> Result<Vec<DestinationId>, StoreError> {
         let names = names.iter().map(|name| name.as_str().to_owned()).collect();
-        self.ask(|reply| Op::Register { names, reply }).await
+        let ids = self.ask(|reply| Op::Register { names, reply }).await?;
+        self.shared.registered.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&ids);
+        Ok(ids)
     }
 
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError> {
-        let longest = self.shared.book().queues.iter().map(book::Queue::queued).max().unwrap_or(0);
+        let registered = self.shared.registered();
+        let longest = {
+            let mut book = self.shared.book();
+            registered.iter().map(|&id| book.queue(id).queued()).max().unwrap_or(0)
+        };
         if longest >= self.shared.config.queue_max {
             return Err(StoreError::Full);
         }
@@ -204,17 +257,24 @@ impl EventStore for Journal {
             return Ok(Vec::new());
         }
         self.blocking(move |shared| {
-            let waiting = |place| Ok(Waiting { event: place, sealed: shared.content(place)?.event });
-            places.into_iter().map(waiting).collect()
+            let waiting = |place| match shared.content(place) {
+                Ok(content) => Some(Ok(Waiting { event: place, sealed: content.event })),
+                Err(StoreError::Damaged(reason)) => {
+                    tracing::error!(reason, "an event that waits for its visit is damaged");
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            };
+            places.into_iter().filter_map(waiting).collect()
         })
         .await
     }
 
     fn visitor_of(&self, keys: &[IdentityKey]) -> Result<Option<(VisitorId, IdentityKey)>, StoreError> {
-        let log = self.shared.log.read().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
-            for at in log.candidates(record::identity_key(key))? {
-                let event = log.read(at)?.about(at).map(|(_, event)| event);
+            let candidates = self.shared.log().candidates(record::identity_key(key))?;
+            for at in candidates {
+                let event = self.shared.event_at(at)?.map(|(_, event)| event);
                 let joined = event.filter(|event| record::links(event).any(|link| link == *key));
                 if let Some(visitor) = joined.and_then(|event| event.visitor_id) {
                     return Ok(Some((visitor, *key)));
@@ -251,7 +311,7 @@ impl EventStore for Journal {
         let read = self
             .blocking(move |shared| {
                 // The lock is held to find a segment, not while records are read: the committer needs it too.
-                let file = |place| shared.log.read().unwrap_or_else(PoisonError::into_inner).file(place);
+                let file = |place| shared.log().file(place);
                 let mut window = log::Window::default();
                 let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
                 for (event, token, attempts, at) in taken {
@@ -281,7 +341,11 @@ impl EventStore for Journal {
                 let failure = Failure { code: "damaged_record".into(), field: None, message };
                 (key, Step::Ended(Outcome::Dead(failure)))
             });
-            self.settle(Settlement { destination, attempt: None, steps: steps.collect(), mark: None }).await?;
+            let settlement = Settlement { destination, at: now, attempt: None, steps: steps.collect(), mark: None };
+            if let Err(error) = self.settle(settlement).await {
+                self.release(destination, &keys);
+                return Err(error);
+            }
         }
         Ok(leased)
     }
@@ -343,6 +407,7 @@ impl EventStore for Journal {
     }
 
     async fn retain(&self, now: Time) -> Result<(), StoreError> {
+        self.expire_unregistered(now).await?;
         self.ask(|reply| Op::Retain { now, reply }).await
     }
 

@@ -37,7 +37,13 @@ pub(super) enum Record {
         completed: bool,
     },
     /// What one request brought.
-    Settled { destination: DestinationId, attempt: Option<Attempt>, steps: Vec<(u64, Step)>, mark: Option<FileMark> },
+    Settled {
+        destination: DestinationId,
+        at: Time,
+        attempt: Option<Attempt>,
+        steps: Vec<(u64, Step)>,
+        mark: Option<FileMark>,
+    },
 }
 
 impl Record {

@@ -251,6 +251,7 @@ fn sample_records() -> Vec<Record> {
         },
         Record::Settled {
             destination: DestinationId(0),
+            at: START,
             attempt: Some(attempt),
             steps: vec![
                 (place, Step::Ended(Outcome::Dead(failure.clone()))),
@@ -372,4 +373,43 @@ const WEEK: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 fn sorted(mut visitors: Vec<VisitorId>) -> Vec<VisitorId> {
     visitors.sort();
     visitors
+}
+
+/// A settlement whose event is damaged on disk must not stand in the way of the others.
+#[tokio::test]
+async fn a_damaged_event_that_was_settled_hides_no_other_after_a_restart() {
+    let disk = SimulatedDisk::default();
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    for i in 0..3 {
+        stores.events.accept(vec![queued(purchase(&format!("e{i}"), START), &ids)]).await.expect("accepts");
+    }
+    let leased = lease(&stores, ids[0], START).await;
+    settle(&stores, ids[0], vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
+    drop(stores);
+    disk.damage("00000001.log", |bytes| {
+        let at = bytes.windows(2).position(|window| window == b"e0").expect("is there");
+        bytes[at] ^= 0x20;
+    });
+    let stores = open(&disk);
+    assert_eq!(lease(&stores, ids[0], START).await.len(), 2);
+    assert_eq!(stores.events.due(ids[0], START, 10), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_removed_destination_expires_in_its_time_and_then_holds_up_nothing() {
+    let disk = SimulatedDisk::default();
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    stores.events.accept(vec![queued(purchase("e1", START), &ids)]).await.expect("accepts");
+    drop(stores);
+    let stores = open(&disk);
+    let kept = stores.events.register(&[DestinationName::new("google").expect("valid")]).await.expect("registers");
+    assert_eq!(kept, [ids[1]]);
+    stores.events.retain(START).await.expect("retains");
+    assert_eq!(stores.events.balance().destinations[0].1.queued, 1, "it may come back");
+    stores.events.retain(START.plus(WEEK)).await.expect("retains");
+    let counts = stores.events.balance().destinations[0].1;
+    assert_eq!((counts.expired, counts.queued), (1, 0));
+    assert_eq!(stores.events.balance().destinations[1].1.queued, 1);
 }
