@@ -4,6 +4,7 @@
 //! millisecond at most. While few requests come at once, none waits for another.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     io,
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -38,6 +39,8 @@ const GATHER_FROM: usize = 8;
 /// How often the waiting requests are counted meanwhile.
 const NAP: Duration = Duration::from_micros(150);
 
+/// A segment is written to for this long at most.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(86_400);
 /// How much must fit before a store that failed is trusted again.
 const RECOVER_BYTES: usize = 64 << 10;
 
@@ -119,11 +122,15 @@ pub(super) struct Committer {
     /// Writes the index of the segment that was filled last, and the checkpoint.
     background: Option<thread::JoinHandle<()>>,
     buffer: Vec<u8>,
+    /// Since when the open segment is known to be written to.
+    opened: Cell<Option<Time>>,
+    /// Whether it is to be full, however short it is.
+    old: Cell<bool>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, operations: mpsc::Receiver<Op>) -> Self {
-        Self { shared, operations, background: None, buffer: Vec::new() }
+        Self { shared, operations, background: None, buffer: Vec::new(), opened: Cell::default(), old: Cell::default() }
     }
 
     /// Works until every sender is gone.
@@ -143,7 +150,8 @@ impl Committer {
             // What was usual is forgotten slowly, or one thin group would end the gathering.
             usual = group.due.len().max(usual - usual.div_ceil(8));
             self.commit(group);
-            if self.log(|log| log.open.length) >= self.shared.config.segment_bytes {
+            let length = self.log(|log| log.open.length);
+            if length >= self.shared.config.segment_bytes || (self.old.take() && length > 0) {
                 self.roll();
             }
         }
@@ -468,6 +476,7 @@ impl Committer {
                 return;
             }
         };
+        self.opened.set(None);
         let snapshot = self.shared.book().snapshot(next);
         let segment = {
             let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
@@ -510,6 +519,10 @@ impl Committer {
     /// Deletes segments from the oldest on, as far as the checkpoint on disk covers them and nothing in them is queued or inside its retention.
     fn retain(&self, now: Time) -> io::Result<()> {
         let config = &self.shared.config;
+        // Retention goes by segments: with little traffic one would be written to for ever.
+        let opened = self.opened.get().unwrap_or(now);
+        self.opened.set(Some(opened));
+        self.old.set(now.since(opened) >= SEGMENT_AGE_MAX);
         let checkpointed = self.shared.checkpointed.load(Ordering::Acquire);
         let numbers: Vec<u32> = self.log(|log| log.full.keys().copied().filter(|&n| n < checkpointed).collect());
         for number in numbers {

@@ -413,3 +413,28 @@ async fn what_waits_for_a_removed_destination_expires_in_its_time_and_then_holds
     assert_eq!((counts.expired, counts.queued), (1, 0));
     assert_eq!(stores.events.balance().destinations[1].1.queued, 1);
 }
+
+#[tokio::test]
+async fn little_traffic_is_kept_no_longer_than_much() {
+    let disk = SimulatedDisk::default();
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    let mut new = queued(purchase("e1", START), &ids);
+    for delivery in &mut new.deliveries {
+        delivery.state = NewState::Skipped(crate::model::SkipReason::Unmapped);
+    }
+    stores.events.accept(vec![new]).await.expect("accepts");
+    for day in [0, 1, 2, 33] {
+        stores.events.retain(START.plus(std::time::Duration::from_secs(day * 86_400))).await.expect("retains");
+        // The checkpoint that retention waits for is written beside the work; the next segment begins after it.
+        stores.events.accept(vec![queued(purchase(&format!("day-{day}"), START), &ids)]).await.expect("accepts");
+    }
+    drop(stores);
+    let stores = open(&disk);
+    stores.events.register(&[]).await.expect("registers");
+    for (day, kept) in [(50, true), (90, false)] {
+        stores.events.retain(START.plus(std::time::Duration::from_secs(day * 86_400))).await.expect("retains");
+        let there = disk.list().expect("lists").contains(&"00000001.log".to_owned());
+        assert_eq!(there, kept, "what expired on day 50 is kept for thirty days from then");
+    }
+}
