@@ -10,9 +10,11 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,6 +36,9 @@ const COMMITTER_QUEUE: usize = 1024;
 const VERSION: u8 = 1;
 /// Version byte and checksum.
 const HEADER_BYTES: usize = 5;
+/// sled lets go of its lock a moment after it was closed; nobody else can have it, as the data directory has a lock too.
+const LOCKED_TRIES: u32 = 40;
+const LOCKED_WAIT: Duration = Duration::from_millis(50);
 /// Visitors looked at before retention lets others write.
 const RETAIN_BATCH: usize = 100;
 
@@ -178,7 +183,16 @@ impl Engine {
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(Some(500));
         let opened = thread::spawn(move || {
-            let db = config.open()?;
+            let mut tries = 0;
+            let db = loop {
+                match config.open() {
+                    Err(sled::Error::Io(error)) if error.kind() == ErrorKind::Other && tries < LOCKED_TRIES => {
+                        tries += 1;
+                        thread::sleep(LOCKED_WAIT);
+                    }
+                    opened => break opened?,
+                }
+            };
             let trees = Trees { visitors: db.open_tree("visitors")?, keys: db.open_tree("keys")? };
             Ok::<_, sled::Error>((db, trees))
         });
