@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-/// Years that a living person's date of birth can have. Others are placeholders such as `0001-01-01`.
+/// Years that a living person's date of birth can have. Others are made up, such as `0001-01-01`.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
 
 /// A date of birth. Prints nothing; [`yyyymmdd`](Self::yyyymmdd) is as secret as what it was read from.

@@ -10,6 +10,7 @@ pub mod disk;
 mod index;
 mod log;
 mod record;
+mod segments;
 
 use std::{
     collections::HashMap,
