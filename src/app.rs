@@ -180,6 +180,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         events: config.events.clone(),
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
+        fallback: config.fallback_for.is_some(),
     };
     destinations.iter().zip(ids).map(route).collect()
 }
@@ -192,6 +193,7 @@ fn place((config, &id): (&DestinationConfig, &DestinationId)) -> Place {
         destination: Arc::clone(&config.destination),
         on_unknown_consent: config.on_unknown_consent,
         concurrency: config.concurrency,
+        events: config.events.clone(),
     }
 }
 

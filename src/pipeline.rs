@@ -59,6 +59,8 @@ pub struct Route {
     pub sources: Option<HashSet<SourceName>>,
     /// What to do when nobody told what the visitor allowed.
     pub on_unknown_consent: OnUnknownConsent,
+    /// Whether it gets only what another destination hands over to it.
+    pub fallback: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,7 +134,7 @@ impl Pipeline {
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
             let status = match answer {
                 Accepted::New => "accepted",
-                Accepted::Duplicate(_) => "duplicate",
+                Accepted::Duplicate(_) | Accepted::Restates(_) => "duplicate",
                 Accepted::Conflict(_) => "rejected",
             };
             self.metrics.answered(source, status);
@@ -224,6 +226,9 @@ impl Pipeline {
     fn route(&self, event: &SealedEvent, wait_for_visit: bool) -> Vec<NewDelivery> {
         let state = |route: &Route| {
             let skip = |reason| NewState::Skipped(reason);
+            if route.fallback {
+                return skip(SkipReason::Fallback);
+            }
             if !route.events.contains(&event.name) {
                 return skip(SkipReason::Unmapped);
             }
@@ -303,6 +308,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
         attribution: Default::default(),
         consent: raw.consent,
         properties,
+        change: None,
     };
     (event, utm)
 }

@@ -86,6 +86,7 @@ async fn destinations(State(admin): State<Admin>) -> Response {
         let queued = counts.get(id).map_or(0, |counts| counts.queued);
         let (state, reason, since) = match admin.status.of(name) {
             delivery::State::Active => ("active", None, None),
+            delivery::State::Stopped(pause) => ("paused", Some(pause.reason), Some(pause.since.to_string())),
             delivery::State::Paused { reason, since } => {
                 ("paused", Some(format!("{}: {}", reason.code, reason.message)), Some(since.to_string()))
             }

@@ -52,7 +52,7 @@ fn delivery(history: &DeliveryHistory, places: &[Place], status: &Status) -> Val
         Some(Outcome::Delivered) => ("delivered", None),
         Some(Outcome::Skipped(reason)) => ("skipped", Some(reason.as_str().to_owned())),
         Some(Outcome::Expired) => ("expired", Some("past the platform's age limit".to_owned())),
-        Some(Outcome::Dead(failure)) => ("dead", Some(failure.code.clone())),
+        Some(Outcome::Dead { failure, .. }) => ("dead", Some(failure.code.clone())),
     };
     let deadline = match history.start {
         NewState::Queued { deadline, .. } => Some(deadline.to_string()),
@@ -66,8 +66,9 @@ fn delivery(history: &DeliveryHistory, places: &[Place], status: &Status) -> Val
                 Step::Ended(Outcome::Delivered) => ("delivered", None),
                 Step::Ended(Outcome::Skipped(_)) => ("skipped", None),
                 Step::Ended(Outcome::Expired) => ("expired", None),
-                Step::Ended(Outcome::Dead(failure)) => ("rejected", Some(failure)),
+                Step::Ended(Outcome::Dead { failure, .. }) => ("rejected", Some(failure)),
                 Step::Again { failure, .. } => ("retry", Some(failure)),
+                Step::Wait { .. } => ("wait", None),
             };
             json!({
                 "at": attempt.as_ref().map(|attempt| attempt.at.to_string()),

@@ -62,6 +62,8 @@ pub struct DestinationConfig {
     pub on_unknown_consent: OnUnknownConsent,
     /// Requests in flight at most, if not as many as for the others.
     pub concurrency: Option<usize>,
+    /// It gets only what its operator hands over from that destination.
+    pub fallback_for: Option<DestinationName>,
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ fn delivery_section(section: &mut Settings) -> delivery::Config {
         probe_every: section.duration("probe_every", wait).unwrap_or(SECOND),
         drain: section.duration("drain", Duration::ZERO..=HOUR).unwrap_or(SECOND),
         concurrency: section.number("concurrency", 1..=64).unwrap_or(1),
+        warn_before: section.duration("warn_before", Duration::ZERO..=DAY * 90).unwrap_or(DAY),
     }
 }
 
@@ -207,6 +208,12 @@ fn destination(
         _ => None,
     });
     let hold_after_click = section.duration("hold_after_click", Duration::ZERO..=DAY * 30);
+    let fallback_for = match descriptor {
+        Some(descriptor) if descriptor.kind == "file" => {
+            section.parsed("fallback_for", "the name of another destination", self::name::<DestinationName>)
+        }
+        _ => None,
+    };
     // Rows of an import file are written one batch after the other.
     let concurrency = match descriptor {
         Some(descriptor) if descriptor.kind != "file" => section.number("concurrency", 1..=64),
@@ -221,7 +228,7 @@ fn destination(
     let mapped = events.keys().cloned().collect();
     // One without a name is checked all the same.
     let called = name.clone().unwrap_or_else(|| DestinationName::new("unnamed").expect("a valid name"));
-    let common = Common { name: called, events, hold_after_click };
+    let common = Common { name: called, events, hold_after_click, fallback_for: fallback_for.clone() };
     match (descriptor.build)(common, rest) {
         Ok(destination) => Some(DestinationConfig {
             name: name?,
@@ -231,6 +238,7 @@ fn destination(
             sources: sources.map(BTreeSet::from_iter),
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
             concurrency,
+            fallback_for,
         }),
         Err(problems) => {
             section.problems_of_rest(problems);

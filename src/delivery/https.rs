@@ -96,7 +96,7 @@ impl Https {
                 break;
             }
         }
-        Ok(Response::Http { status, retry_after, body: Bytes::from(body) })
+        Ok(Response::Http { status, retry_after, headers: Vec::new(), body: Bytes::from(body) })
     }
 }
 

@@ -10,7 +10,7 @@ mod retry;
 mod worker;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,8 +26,8 @@ pub use retry::Schedule;
 
 use crate::{
     destinations::{Destination, OnUnknownConsent},
-    model::{Clock, DestinationId, DestinationName, Failure, Time},
-    store::EventStore,
+    model::{Clock, DestinationId, DestinationName, EventName, Failure, Time},
+    store::{EventStore, OperatorPause},
 };
 
 /// How long a worker that panicked rests.
@@ -44,6 +44,8 @@ pub struct Config {
     pub drain: Duration,
     /// Requests in flight for one destination at most, unless it says otherwise.
     pub concurrency: usize,
+    /// How long before their deadline queued deliveries are warned of.
+    pub warn_before: Duration,
 }
 
 /// A configured destination, with the number the store knows it by.
@@ -61,6 +63,8 @@ pub struct Place {
     pub on_unknown_consent: OnUnknownConsent,
     /// Requests in flight at most, if not [`Config::concurrency`].
     pub concurrency: Option<usize>,
+    /// The events it maps.
+    pub events: BTreeSet<EventName>,
 }
 
 /// Whether a destination takes events.
@@ -76,6 +80,8 @@ pub enum State {
         /// Since when.
         since: Time,
     },
+    /// Its operator stopped it; only he lets it go on.
+    Stopped(OperatorPause),
 }
 
 /// What delivery tells others about its destinations.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     destinations::{Request, Response, Unsendable, Verdict},
-    model::{Attempt, Failure, FileMark, Outcome, SealedEvent, SkipReason, Time},
+    model::{Attempt, Failure, FailureClass, FileMark, Outcome, SealedEvent, SkipReason, Time},
     store::{LeaseKey, Leased, Settlement, Step},
 };
 
@@ -207,7 +207,7 @@ impl Worker {
     async fn deliver(&self, leased: Vec<Leased>) {
         let now = self.tools.clock.now();
         let (mut batch, mut over) = (Part::default(), Vec::new());
-        for Leased { key, event, attempts, deadline } in leased {
+        for Leased { key, event, attempts, deadline, unknown_since: _ } in leased {
             if deadline <= now {
                 over.push((key, Step::Ended(Outcome::Expired)));
                 continue;
@@ -220,7 +220,9 @@ impl Worker {
             match self.place.destination.admit(&event) {
                 Ok(()) => batch.push(Ticket { key, attempts, deadline }, event),
                 Err(Unsendable::Skip(reason)) => over.push((key, Step::Ended(Outcome::Skipped(reason)))),
-                Err(Unsendable::Reject(failure)) => over.push((key, Step::Ended(Outcome::Dead(failure)))),
+                Err(Unsendable::Reject(failure)) => {
+                    over.push((key, Step::Ended(Outcome::Dead { class: FailureClass::Event, failure })));
+                }
             }
         }
         if !over.is_empty() {
@@ -262,12 +264,17 @@ impl Worker {
         for ((ticket, event), verdict) in part.tickets.into_iter().zip(part.events).zip(answered.verdicts) {
             let later = |failure: Failure, wish: Option<Duration>| {
                 let wait = schedule.wait(ticket.attempts.saturating_add(1), wish);
-                Step::Again { due: now.plus(wait).min(ticket.deadline), failure }
+                Step::Again { due: now.plus(wait).min(ticket.deadline), failure, unknown: false }
             };
             let step = match verdict {
                 Verdict::Delivered => Step::Ended(Outcome::Delivered),
-                Verdict::Rejected(failure) => Step::Ended(Outcome::Dead(failure)),
-                Verdict::Isolate(failure) if alone => Step::Ended(Outcome::Dead(failure)),
+                Verdict::Rejected(failure) => Step::Ended(Outcome::Dead { class: FailureClass::Event, failure }),
+                Verdict::Misconfigured(failure) => {
+                    Step::Ended(Outcome::Dead { class: FailureClass::Settings, failure })
+                }
+                Verdict::Isolate(failure) if alone => {
+                    Step::Ended(Outcome::Dead { class: FailureClass::Event, failure })
+                }
                 Verdict::Retry { after, failure } => later(failure, after),
                 Verdict::Isolate(_) if may_isolate => {
                     apart.push(ticket, event);
@@ -327,7 +334,7 @@ impl Worker {
         self.pace().not_before = now.plus(self.tools.config.probe_every);
         let since = match self.tools.status.of(name) {
             State::Paused { since, .. } => since,
-            State::Active => {
+            State::Active | State::Stopped(_) => {
                 let Failure { code, message, .. } = &reason;
                 tracing::error!(destination = %name, code, message, "destination paused: it refuses our settings; no event is lost, it is tried again");
                 now
@@ -404,14 +411,14 @@ impl Worker {
         self.tools.metrics.took(&self.place.name, took);
         let duration_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         let verdicts = complete(verdicts, events.len());
-        Ok(Answered { verdicts, attempt: Attempt { at, status, trace_id, duration_ms }, mark })
+        Ok(Answered { verdicts, attempt: Attempt { at, status, trace_id, duration_ms, receipt: false }, mark })
     }
 
     /// Records what followed. Rows that cannot be recorded are taken back; other outcomes are kept trying, as the
     /// platform has the events already.
     async fn settle(&self, attempt: Option<Attempt>, steps: Vec<(LeaseKey, Step)>, mark: Option<FileMark>) {
         let at = self.tools.clock.now();
-        let settlement = Settlement { destination: self.place.id, at, attempt, steps, mark };
+        let settlement = Settlement { destination: self.place.id, at, attempt, steps, mark, exhibits: Vec::new() };
         let give_up = at.plus(LEASE_GRACE);
         loop {
             match self.tools.store.settle(settlement.clone()).await {
@@ -454,17 +461,18 @@ impl Worker {
                 Step::Ended(Outcome::Delivered) => {}
                 Step::Ended(Outcome::Skipped(reason)) => metrics.ended(name, "skipped", reason.as_str(), 1),
                 Step::Ended(Outcome::Expired) => metrics.ended(name, "expired", "", 1),
-                Step::Ended(Outcome::Dead(failure)) => {
+                Step::Ended(Outcome::Dead { failure, .. }) => {
                     let Failure { code, field, message } = failure;
                     tracing::warn!(destination = %name, code, field, message, "event dead-lettered");
                     metrics.ended(name, "dead", code, 1);
                 }
+                Step::Wait { .. } => {}
                 Step::Again { failure, .. } => metrics.retried(name, &failure.code, 1),
             }
         }
         let again = steps.iter().find_map(|(_, step)| match step {
-            Step::Again { failure, due } => Some((failure, due)),
-            Step::Ended(_) => None,
+            Step::Again { failure, due, .. } => Some((failure, due)),
+            Step::Ended(_) | Step::Wait { .. } => None,
         });
         if let Some((failure, due)) = again {
             let Failure { code, message, .. } = failure;

@@ -5,6 +5,7 @@
 pub mod data_manager;
 pub mod files;
 pub mod meta;
+pub mod versions;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -38,6 +39,8 @@ pub struct Common {
     pub events: BTreeMap<EventName, String>,
     /// `hold_after_click`: how old a click must be before a delivery that names it is sent. `None`: the kind's default.
     pub hold_after_click: Option<Duration>,
+    /// `fallback_for`: it gets only what the operator hands over from that destination.
+    pub fallback_for: Option<DestinationName>,
 }
 
 /// What to do with an event when nobody told what its visitor allowed: `on_unknown_consent`. A visitor who said no is
@@ -93,6 +96,44 @@ pub trait Destination: Send + Sync {
     /// What the answer means: one verdict for each event, in the batch's order.
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict>;
 
+    /// For how long the platform recognises this event if it is sent again.
+    fn dedupe(&self, _event: &SealedEvent) -> Dedupe {
+        Dedupe::Always
+    }
+
+    /// How long nothing more should be sent, by what the answer says of the platform's limits, though it is no refusal.
+    fn throttle(&self, _response: &Response) -> Option<Duration> {
+        None
+    }
+
+    /// What the request for this event lets the platform match it to a person or a click by: the platform's field names.
+    fn evidence(&self, event: &SealedEvent) -> Vec<&'static str>;
+
+    /// Whether `response` is a receipt only: [`Destination::ask`] asks later what became of the events.
+    fn is_receipt(&self, _response: &Response) -> bool {
+        false
+    }
+
+    /// The request that asks what became of the events of an earlier one, by its trace id.
+    fn ask(&self, _trace_id: &str) -> Option<HttpRequest> {
+        None
+    }
+
+    /// Reads the answer to [`Destination::ask`].
+    fn report(&self, _response: &Response) -> Report {
+        Report::Pending
+    }
+
+    /// What `check --live` asks the platform; `sample` is an event that is not real.
+    fn rehearsals(&self, _sample: &SealedEvent) -> Vec<Rehearsal> {
+        Vec::new()
+    }
+
+    /// The API and version it speaks, as [`versions::TABLE`] knows them.
+    fn api(&self) -> Option<(&'static str, &str)> {
+        None
+    }
+
     /// The import file that `GET /files/{name}.csv` serves; `None` if the destination writes none.
     fn file(&self) -> Option<&FileProfile> {
         None
@@ -126,6 +167,8 @@ pub struct Profile {
     pub timeout: Duration,
     /// How requests are authorised.
     pub auth: Auth,
+    /// Headers of answers that the destination reads, in lower case.
+    pub headers: &'static [&'static str],
 }
 
 /// How requests are authorised. The transport adds it, so that no prepared request holds a credential.
@@ -181,15 +224,27 @@ pub enum GoogleCredentials {
 /// A request, ready but for its authorisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// An HTTP `POST`.
+    /// A request by HTTP.
     Http(HttpRequest),
     /// Rows for an import file.
     Rows(Rows),
 }
 
-/// A `POST` with a JSON body.
-#[derive(Clone, PartialEq, Eq)]
+/// How a request is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// With a JSON body.
+    #[default]
+    Post,
+    /// Without a body.
+    Get,
+}
+
+/// A request by HTTP.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct HttpRequest {
+    /// How.
+    pub method: Method,
     /// Where to; without credentials.
     pub url: String,
     /// Headers next to `content-type: application/json`.
@@ -232,11 +287,65 @@ pub enum Response {
         status: u16,
         /// `Retry-After`, if there was one that could be read.
         retry_after: Option<Duration>,
+        /// Those of [`Profile::headers`] that came, with their names in lower case.
+        headers: Vec<(&'static str, String)>,
         /// The body, cut at the transport's limit.
         body: Bytes,
     },
     /// The rows are on disk.
     Written,
+}
+
+impl Response {
+    /// The value of a header that the profile asks for.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let Self::Http { headers, .. } = self else { return None };
+        headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// For how long a platform recognises what it has been sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedupe {
+    /// For good: sending again is always safe.
+    Always,
+    /// For this long after it was first received.
+    Within(Duration),
+    /// Not at all: whatever is sent twice counts twice.
+    Never,
+}
+
+/// What a platform says of a request that it only gave a receipt for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It is still at it.
+    Pending,
+    /// This is what became of the events.
+    Final {
+        /// The platform's word for the whole.
+        status: String,
+        /// How many events it took.
+        taken: u64,
+        /// How many it did not take or warns of, by the platform's reason.
+        counts: Vec<(String, u64)>,
+        /// The events are to be sent again after this, with the same ids: some of them came too early.
+        resend_after: Option<Duration>,
+    },
+    /// There will be no report; why.
+    Lost(Failure),
+    /// The answer cannot be used now.
+    Retry(Failure),
+}
+
+/// One question of `check --live` to a platform, and how to read its answer.
+pub struct Rehearsal {
+    /// What is tried, for the operator.
+    pub what: &'static str,
+    /// The request. It must not make anything count.
+    pub request: HttpRequest,
+    /// What works, or what is wrong and how it is put right.
+    pub read: fn(&Response) -> Result<String, String>,
 }
 
 /// What one answer means for one event.
@@ -256,6 +365,8 @@ pub enum Verdict {
     Blocked(Failure),
     /// Never acceptable: to the dead letters.
     Rejected(Failure),
+    /// Not acceptable with our settings, though others are: to the dead letters, with those that are not the event's fault.
+    Misconfigured(Failure),
     /// The batch was refused because of some event that the answer does not name: split it.
     Isolate(Failure),
     /// The batch was refused because of another event, which is named: send again without that one.

@@ -22,6 +22,14 @@ pub enum SkipReason {
     NoIdentifiers,
     /// The destination was configured after the event came.
     NotConfigured,
+    /// It changes a conversion that this destination cannot have got from us.
+    NoOriginal,
+    /// The destination takes only what another one hands over to it.
+    Fallback,
+    /// Handed over to an import file, by its operator.
+    Spilled,
+    /// The person it is about was forgotten.
+    Forgotten,
 }
 
 impl SkipReason {
@@ -34,6 +42,10 @@ impl SkipReason {
             Self::Consent => "consent",
             Self::NoIdentifiers => "no_identifiers",
             Self::NotConfigured => "not_configured",
+            Self::NoOriginal => "no_original",
+            Self::Fallback => "fallback",
+            Self::Spilled => "spilled",
+            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -48,6 +60,10 @@ pub enum WaitReason {
     ClickTooRecent,
     /// For the next try.
     Retry,
+    /// For the conversion that it changes to be there first.
+    Original,
+    /// For the platform to take changes of the conversion, which it does only when that is old enough.
+    ConversionTooRecent,
 }
 
 impl WaitReason {
@@ -58,6 +74,8 @@ impl WaitReason {
             Self::Visit => "wait_for_visit",
             Self::ClickTooRecent => "hold_after_click",
             Self::Retry => "retry",
+            Self::Original => "wait_for_original",
+            Self::ConversionTooRecent => "conversion_too_recent",
         }
     }
 }
@@ -111,6 +129,31 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Whose fault a dead letter is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The event's: it can never be accepted as it is.
+    #[default]
+    Event,
+    /// Our settings': another event like it fares the same until they are corrected.
+    Settings,
+    /// Nobody knows whether the platform has it, and it is too late to send it again without counting it twice.
+    Unknown,
+}
+
+impl FailureClass {
+    /// The word for it in logs, metrics and the admin API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Settings => "settings",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a delivery ended. There is exactly one for each event and destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -118,8 +161,13 @@ pub enum Outcome {
     Delivered,
     /// It was not to be sent.
     Skipped(SkipReason),
-    /// It can never be accepted.
-    Dead(Failure),
+    /// It was given up.
+    Dead {
+        /// Whose fault it is.
+        class: FailureClass,
+        /// What it failed of.
+        failure: Failure,
+    },
     /// The platform's age limit passed.
     Expired,
 }
@@ -135,6 +183,8 @@ pub struct Attempt {
     pub trace_id: Option<String>,
     /// From sending to the end of the answer.
     pub duration_ms: u32,
+    /// The answer was a receipt only: what became of the events is asked for later, by `trace_id`.
+    pub receipt: bool,
 }
 
 /// How far an import file is settled: what is behind that place was written but never recorded, and is cut off at start.

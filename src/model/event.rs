@@ -43,6 +43,15 @@ impl EventName {
     pub fn is_refund(&self) -> bool {
         self.0 == "refund"
     }
+
+    /// The name of an event that gives an earlier conversion another value.
+    pub const RESTATEMENT: &str = "restatement";
+
+    /// Whether it says what an earlier conversion of the same transaction is worth after all: a refund or a restatement.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.is_refund() || self.0 == Self::RESTATEMENT
+    }
 }
 
 impl TryFrom<String> for EventName {
@@ -269,6 +278,27 @@ pub struct SealedEvent {
     pub consent: Consent,
     /// Whatever else.
     pub properties: Properties,
+    /// Of a refund or restatement, looked up when it is about to be sent: the conversion that it changes. Never stored.
+    #[serde(skip)]
+    pub change: Option<Box<Change>>,
+}
+
+/// What a refund or restatement makes of the conversion it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The conversion, as it was accepted and completed.
+    pub original: SealedEvent,
+    /// What it is worth now: its value, or the latest restated one, less all refunds up to this event's; never below zero.
+    /// `None` if it never had a value and was not refunded as a whole.
+    pub worth: Option<Money>,
+}
+
+impl Change {
+    /// Whether nothing is left of the conversion.
+    #[must_use]
+    pub fn is_total(&self) -> bool {
+        self.worth.as_ref().is_some_and(|money| money.amount().is_zero())
+    }
 }
 
 impl SealedEvent {

@@ -16,11 +16,13 @@ mod visit;
 pub use click::{ClickId, ClickKind, Cookies};
 pub use consent::{Choice, Consent};
 pub use delivery::{
-    Attempt, DestinationId, Failure, FileMark, NewDelivery, NewEvent, NewState, Outcome, SkipReason, WaitReason,
+    Attempt, DestinationId, Failure, FailureClass, FileMark, NewDelivery, NewEvent, NewState, Outcome, SkipReason,
+    WaitReason,
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use event::{
-    ActionSource, Attribution, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent, SealedEvent,
+    ActionSource, Attribution, Change, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent,
+    SealedEvent,
 };
 pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
 pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};

@@ -1,13 +1,15 @@
 //! What every engine has to do, as one suite. Each engine's tests call [`suite`]; a new engine passes it before it is used.
 
+mod steering;
+
 use std::{future::Future, time::Duration};
 
 use super::{Accepted, Config, LeaseKey, Leased, Settlement, Step, StoreError, Stores};
 use crate::model::{
     ActionSource, Attempt, Attribution, ClickId, ClickKind, Consent, Context, Cookies, DestinationId, DestinationName,
-    Digest, EventId, EventName, Failure, IdentityKey, IdentityKind, JoinedBy, NewDelivery, NewEvent, NewState,
-    Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Spelled, Time, TransactionId,
-    Utm, Visit, VisitorId, WaitReason,
+    Digest, EventId, EventName, Failure, FailureClass, IdentityKey, IdentityKind, JoinedBy, NewDelivery, NewEvent,
+    NewState, Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Spelled, Time,
+    TransactionId, Utm, Visit, VisitorId, WaitReason,
 };
 
 /// Settings with the default retention and small bounds, in `path`.
@@ -46,6 +48,7 @@ pub fn purchase(id: &str, at: Time) -> SealedEvent {
         attribution: Attribution::default(),
         consent: Consent::default(),
         properties: Properties::default(),
+        change: None,
     }
 }
 
@@ -81,8 +84,9 @@ pub async fn lease(stores: &Stores, destination: DestinationId, now: Time) -> Ve
 
 /// Settles leases with one step each.
 pub async fn settle(stores: &Stores, destination: DestinationId, steps: Vec<(LeaseKey, Step)>, now: Time) -> usize {
-    let attempt = Some(Attempt { at: now, status: Some(200), trace_id: Some("t".into()), duration_ms: 5 });
-    let settlement = Settlement { destination, at: now, attempt, steps, mark: None };
+    let attempt =
+        Some(Attempt { at: now, status: Some(200), trace_id: Some("t".into()), duration_ms: 5, receipt: false });
+    let settlement = Settlement { destination, at: now, attempt, steps, mark: None, exhibits: Vec::new() };
     stores.events.settle(settlement).await.expect("settles")
 }
 
@@ -101,6 +105,7 @@ pub async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     events_lead_to_their_visitors(&fresh().await).await;
     a_new_destination_starts_balanced(&fresh().await).await;
     remembers_finds_and_forgets_visitors(&fresh().await).await;
+    steering::suite(fresh).await;
 }
 
 async fn accepts_once(stores: &Stores) {
@@ -207,7 +212,7 @@ async fn reschedules_and_counts_attempts(stores: &Stores) {
         assert_eq!(leased[0].attempts, attempt);
         now = now.plus(MINUTE);
         let failure = Failure { code: "503".into(), field: None, message: "busy".into() };
-        settle(stores, ids[0], vec![(leased[0].key, Step::Again { due: now, failure })], now).await;
+        settle(stores, ids[0], vec![(leased[0].key, Step::Again { due: now, failure, unknown: false })], now).await;
         assert_eq!(stores.events.next_due(ids[0]), Some(now));
         assert!(lease(stores, ids[0], now.minus(Duration::from_millis(1))).await.is_empty());
     }
@@ -231,7 +236,10 @@ async fn keeps_the_balance_for_every_outcome(stores: &Stores) {
     }
     let leased = lease(stores, ids[0], START).await;
     assert!(balanced(), "what is in flight counts as queued");
-    let dead = Outcome::Dead(Failure { code: "100".into(), field: None, message: "no".into() });
+    let dead = Outcome::Dead {
+        class: FailureClass::Event,
+        failure: Failure { code: "100".into(), field: None, message: "no".into() },
+    };
     let outcomes = [Outcome::Delivered, Outcome::Skipped(SkipReason::NoIdentifiers), dead, Outcome::Expired];
     let steps = leased.iter().zip(outcomes).map(|(leased, outcome)| (leased.key, Step::Ended(outcome))).collect();
     assert_eq!(settle(stores, ids[0], steps, START).await, 4);

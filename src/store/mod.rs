@@ -3,7 +3,7 @@
 //! The calls are coarse and batch-shaped, and deliveries are leased, not popped, so that a SQL engine shared by several
 //! relays can stand behind the same traits. Every engine passes [`conformance`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use prometheus_client::{
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Attempt, DestinationId, DestinationName, EventId, EventName, Failure, FileMark, IdentityKey, NewEvent, NewState,
-    Observation, Outcome, SealedEvent, Time, Visitor, VisitorId,
+    Observation, Outcome, SealedEvent, Time, TransactionId, Visitor, VisitorId, WaitReason,
 };
 
 pub mod conformance;
@@ -78,6 +78,9 @@ pub enum Accepted {
     Duplicate(EventId),
     /// Its id names another conversion: this event.
     Conflict(EventName),
+    /// It reports this known conversion with another value, by the source that reported it first: the caller may accept a
+    /// restatement of it. Nothing is stored.
+    Restates(Box<SealedEvent>),
 }
 
 /// A delivery handed to a worker until a time.
@@ -91,6 +94,8 @@ pub struct Leased {
     pub attempts: u16,
     /// When the platform stops taking it.
     pub deadline: Time,
+    /// When it was first sent without anybody knowing whether it arrived; `None` if that never happened.
+    pub unknown_since: Option<Time>,
 }
 
 /// Names a lease: a delivery that was leased again has another one.
@@ -113,7 +118,37 @@ pub enum Step {
         due: Time,
         /// Why.
         failure: Failure,
+        /// The platform may have got it all the same.
+        unknown: bool,
     },
+    /// It waits, and nothing was sent. Costs no attempt.
+    Wait {
+        /// Until when.
+        due: Time,
+        /// For what.
+        reason: WaitReason,
+    },
+}
+
+/// A request for one event, as it was sent, and the answer it got: kept with a dead letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exhibit {
+    /// The body of the request, or the row, cut at [`Exhibit::BYTES_MAX`].
+    pub request: String,
+    /// The body of the answer, cut likewise.
+    pub answer: String,
+}
+
+impl Exhibit {
+    /// Longer texts are cut.
+    pub const BYTES_MAX: usize = 16 << 10;
+
+    /// An exhibit of these bodies.
+    #[must_use]
+    pub fn new(request: &[u8], answer: &[u8]) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(Self::BYTES_MAX)]).into_owned();
+        Self { request: text(request), answer: text(answer) }
+    }
 }
 
 /// What one request brought for the deliveries it carried. Recorded in one durable write.
@@ -129,6 +164,173 @@ pub struct Settlement {
     pub steps: Vec<(LeaseKey, Step)>,
     /// For an import file: how far it is settled with this.
     pub mark: Option<FileMark>,
+    /// What those that end dead failed with.
+    pub exhibits: Vec<(LeaseKey, Exhibit)>,
+}
+
+/// Where the delivery of an earlier event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Waiting or in flight.
+    Queued,
+    /// The platform has it.
+    Delivered,
+    /// Dead, and not discarded: the operator may yet send it.
+    Dead,
+    /// Ended otherwise, or never meant for this destination.
+    Over,
+}
+
+/// A destination that its operator stopped: nothing is sent, not even a probe, until he lets it go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorPause {
+    /// Why, in his words; may be empty.
+    pub reason: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A delivery that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The event, by the store's own numbering; grows with the time of acceptance.
+    pub number: u64,
+    /// The event as it would be sent now.
+    pub event: SealedEvent,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it ended.
+    pub at: Time,
+    /// The request that it ended with.
+    pub attempt: Option<Attempt>,
+    /// That request and its answer, of a dead letter.
+    pub exhibit: Option<Exhibit>,
+}
+
+/// Why ended deliveries are queued again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The operator wants it.
+    Operator,
+    /// The platform reported later that they came too early.
+    Report,
+    /// Another destination handed them over.
+    Spilled,
+}
+
+/// Ended deliveries to be queued again, under the ids they had, with attempts counted from nothing.
+#[derive(Clone, Debug)]
+pub struct Requeue {
+    /// Whose.
+    pub destination: DestinationId,
+    /// The events, each with its deadline.
+    pub events: Vec<(u64, Time)>,
+    /// When.
+    pub at: Time,
+    /// When they are due.
+    pub due: Time,
+}
+
+/// What handing over to an import file came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spill {
+    /// Handed over.
+    pub moved: u64,
+    /// Left where they are: in flight, or the platform may have them already.
+    pub left: u64,
+}
+
+/// A request whose events the platform reports on later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// By the store's own numbering.
+    pub number: u64,
+    /// The platform's id of it.
+    pub trace_id: String,
+    /// When it was sent.
+    pub sent_at: Time,
+    /// How often the platform was asked.
+    pub asked: u16,
+}
+
+/// What asking about a receipt came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// When.
+    pub at: Time,
+    /// The platform's word, or why there is none.
+    pub status: String,
+    /// Events taken.
+    pub taken: u64,
+    /// Events not taken, or warned of, by reason.
+    pub counts: Vec<(String, u64)>,
+    /// When to ask again; `None`: this is final.
+    pub again: Option<Time>,
+    /// The events are queued again, due at this time.
+    pub resend: Option<Time>,
+}
+
+/// What a platform reported on all receipts so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Events taken.
+    pub taken: u64,
+    /// Events not taken, or warned of, by reason.
+    pub counts: BTreeMap<String, u64>,
+    /// Receipts still to be asked about.
+    pub open: u64,
+    /// Receipts that were never answered for.
+    pub lost: u64,
+}
+
+/// Something in the history of a delivery that is no attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// It was queued again.
+    Requeued {
+        /// When.
+        at: Time,
+        /// Why.
+        cause: Cause,
+    },
+    /// The operator gave it up.
+    Discarded {
+        /// When.
+        at: Time,
+        /// Why, in his words.
+        reason: String,
+    },
+    /// The platform reported on the request that carried it.
+    Reported(Answer),
+}
+
+/// What is to be forgotten: everything of these visitors, and everything with one of these identifiers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forget {
+    /// By visitor id.
+    pub visitors: Vec<VisitorId>,
+    /// By identifier.
+    pub keys: Vec<IdentityKey>,
+}
+
+/// What forgetting came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Events whose person is forgotten.
+    pub events: u64,
+    /// Deliveries of theirs that were queued, and are skipped now.
+    pub skipped: u64,
+    /// The visitors these events named.
+    pub visitors: Vec<VisitorId>,
+}
+
+/// What counting everything on disk came to, next to what is said all the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Events counted on disk.
+    pub events: u64,
+    /// Where disk and balance differ: destination, by disk, by balance. Empty: all is well.
+    pub drift: Vec<(DestinationId, Counts, Counts)>,
 }
 
 /// Deliveries of one destination by where they are; the five sum to `accepted`.
@@ -181,6 +383,8 @@ pub struct DeliveryHistory {
     pub start: NewState,
     /// Each request that carried it, and what followed.
     pub attempts: Vec<(Option<Attempt>, Step)>,
+    /// What else happened to it.
+    pub notes: Vec<Note>,
     /// How it ended; `None` while it is queued.
     pub outcome: Option<Outcome>,
     /// When it is due next, while it is queued.
@@ -234,6 +438,87 @@ pub trait EventStore: Send + Sync {
 
     /// Gives leases back unspent: the deliveries are due again at once.
     fn release(&self, destination: DestinationId, keys: &[LeaseKey]);
+
+    /// Gives leases back until `due`, for deliveries that have to wait without anything having been tried. Only in memory:
+    /// after a restart they are due at once.
+    fn defer(&self, destination: DestinationId, keys: &[LeaseKey], due: Time);
+
+    /// How many queued deliveries have their deadline before `until`, to the hour.
+    fn expiring(&self, destination: DestinationId, until: Time) -> u64;
+
+    /// Leases up to `max` deliveries whose deadline is before `now`, whenever they are due.
+    async fn lease_expired(
+        &self,
+        destination: DestinationId,
+        max: usize,
+        now: Time,
+        until: Time,
+    ) -> Result<Vec<Leased>, StoreError>;
+
+    /// The latest event of `transaction` with one of `names`, and where its delivery to `destination` stands.
+    async fn original(
+        &self,
+        destination: DestinationId,
+        transaction: &TransactionId,
+        names: &[EventName],
+    ) -> Result<Option<(SealedEvent, Standing)>, StoreError>;
+
+    /// The refunds and restatements of `transaction`, in the order of their acceptance.
+    async fn changes(&self, transaction: &TransactionId) -> Result<Vec<SealedEvent>, StoreError>;
+
+    /// Stops a destination, or lets it go on; durable when this returns.
+    async fn pause(&self, destination: DestinationId, pause: Option<OperatorPause>) -> Result<(), StoreError>;
+
+    /// Whether its operator stopped this destination.
+    fn paused(&self, destination: DestinationId) -> Option<OperatorPause>;
+
+    /// Up to `max` dead letters of `destination` whose number is above `after`, by number. Discarded ones are not among them.
+    async fn dead_letters(&self, destination: DestinationId, after: u64, max: usize) -> Result<Vec<Ended>, StoreError>;
+
+    /// Up to `max` deliveries to `destination` that have ended, of events received in `from..to` with a number above `after`,
+    /// by number.
+    async fn ended(
+        &self,
+        destination: DestinationId,
+        from: Time,
+        to: Time,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Ended>, StoreError>;
+
+    /// Queues ended deliveries again, durably. Those that are queued already are left out; the answer counts the others.
+    async fn requeue(&self, requeue: Requeue) -> Result<u64, StoreError>;
+
+    /// Gives dead letters up for good, durably: they stay `dead` in the balance and leave the list. Counts them.
+    async fn discard(
+        &self,
+        destination: DestinationId,
+        events: &[u64],
+        reason: String,
+        at: Time,
+    ) -> Result<u64, StoreError>;
+
+    /// Hands up to `max` queued deliveries of `from` over to `to`, in one durable write: here they are skipped, there they are
+    /// queued unless they are delivered or queued already. What may have arrived stays where it is.
+    async fn spill(&self, from: DestinationId, to: DestinationId, max: usize, at: Time) -> Result<Spill, StoreError>;
+
+    /// Up to `max` receipts that are to be asked about at `now`.
+    async fn receipts(&self, destination: DestinationId, now: Time, max: usize) -> Result<Vec<Receipt>, StoreError>;
+
+    /// When the next receipt is to be asked about.
+    fn next_receipt(&self, destination: DestinationId) -> Option<Time>;
+
+    /// Records what asking about a receipt came to, durably.
+    async fn report(&self, destination: DestinationId, receipt: u64, answer: Answer) -> Result<(), StoreError>;
+
+    /// What was reported on all receipts so far.
+    fn reported(&self, destination: DestinationId) -> Reported;
+
+    /// Counts every event and outcome on disk and compares that with the balance. Takes seconds.
+    async fn audit(&self) -> Result<Audit, StoreError>;
+
+    /// Removes who the person is from every stored event of it, on disk too; what is queued of it is skipped. Counts stay.
+    async fn forget(&self, forget: &Forget, at: Time) -> Result<Forgotten, StoreError>;
 
     /// When the next delivery of this destination is due, or the first lease runs out; `None` if none is queued.
     fn next_due(&self, destination: DestinationId) -> Option<Time>;

@@ -67,7 +67,7 @@ const TOKEN_CHARS_MAX: usize = 200;
 
 /// One verdict for each event; `destination_of` holds the index in the request's `destinations` of each event's action.
 pub(super) fn verdicts(destination_of: &[usize], response: &Response) -> Vec<Verdict> {
-    let Response::Http { status, retry_after, body } = response else {
+    let Response::Http { status, retry_after, body, .. } = response else {
         return vec![busy(None, failure("unexpected_answer", None, "not an HTTP answer")); destination_of.len()];
     };
     if (200..300).contains(status) {

@@ -17,7 +17,8 @@ use bytes::Bytes;
 
 use self::config::Config;
 use super::{
-    Auth, Common, Descriptor, Destination, HttpRequest, Problem, Profile, Request, Response, Unsendable, Verdict,
+    Auth, Common, Descriptor, Destination, HttpRequest, Method, Problem, Profile, Request, Response, Unsendable,
+    Verdict,
 };
 use crate::model::{Choice, SealedEvent, SkipReason, Time, WaitReason};
 
@@ -37,7 +38,7 @@ fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec
     let hold_after_click = common.hold_after_click.unwrap_or(HOLD_AFTER_CLICK);
     let (config, auth) = config::read(common.events, table)?;
     let (batch_max, timeout) = (config.batch, config.timeout);
-    let profile = Profile { batch_max, spacing: SPACING, timeout, auth: Auth::Google(auth) };
+    let profile = Profile { batch_max, spacing: SPACING, timeout, auth: Auth::Google(auth), headers: &[] };
     Ok(Box::new(DataManager { profile, config, hold_after_click }))
 }
 
@@ -79,6 +80,10 @@ impl Destination for DataManager {
         (until > event.received_at).then_some((until, WaitReason::ClickTooRecent))
     }
 
+    fn evidence(&self, _event: &SealedEvent) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn admit(&self, event: &SealedEvent) -> Result<(), Unsendable> {
         if !self.config.actions.contains_key(&event.name) {
             return Err(Unsendable::Skip(SkipReason::Unmapped));
@@ -98,7 +103,12 @@ impl Destination for DataManager {
             payload::Ingest::new(&self.config, &actions, batch.iter().map(|event| (self.action(event), event)));
         let body = serde_json::to_vec(&request).expect("the wire structs hold strings, integers and checked numbers");
         let project = self.config.user_project.iter().map(|project| ("x-goog-user-project", project.clone()));
-        Request::Http(HttpRequest { url: self.config.url.clone(), headers: project.collect(), body: Bytes::from(body) })
+        Request::Http(HttpRequest {
+            method: Method::Post,
+            url: self.config.url.clone(),
+            headers: project.collect(),
+            body: Bytes::from(body),
+        })
     }
 
     fn trace_id(&self, response: &Response) -> Option<String> {

@@ -31,6 +31,7 @@ fn common(events: &[(&str, &str)]) -> Common {
         name: DestinationName::new("google").expect("a name"),
         events: events.iter().map(|(event, action)| (name(event), (*action).to_owned())).collect(),
         hold_after_click: None,
+        fallback_for: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn event() -> SealedEvent {
         attribution: Attribution::default(),
         consent: Consent::default(),
         properties: Properties::default(),
+        change: None,
     }
 }
 

@@ -47,7 +47,13 @@ fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec
         common,
         format,
         file: FileProfile { directory, extension, header, days_served, auth },
-        profile: Profile { batch_max: BATCH_MAX, spacing: SPACING, timeout: WRITE_TIMEOUT, auth: Auth::None },
+        profile: Profile {
+            batch_max: BATCH_MAX,
+            spacing: SPACING,
+            timeout: WRITE_TIMEOUT,
+            auth: Auth::None,
+            headers: &[],
+        },
     }))
 }
 
@@ -72,6 +78,10 @@ impl Destination for Files {
 
     fn deadline(&self, event: &SealedEvent) -> Time {
         self.format.deadline(event)
+    }
+
+    fn evidence(&self, _event: &SealedEvent) -> Vec<&'static str> {
+        Vec::new()
     }
 
     fn admit(&self, event: &SealedEvent) -> Result<(), Unsendable> {

@@ -24,6 +24,7 @@ fn common(name: &str, conversion: &str) -> Common {
         name: crate::model::DestinationName::new("import-file").expect("valid"),
         events: BTreeMap::from([(EventName::new(name).expect("valid"), conversion.to_owned())]),
         hold_after_click: None,
+        fallback_for: None,
     }
 }
 
@@ -50,6 +51,7 @@ fn purchase(order: &str) -> SealedEvent {
         attribution: Attribution::default(),
         consent: Consent::default(),
         properties: Properties::default(),
+        change: None,
     }
 }
 
@@ -291,7 +293,7 @@ fn only_rows_on_disk_are_delivered() {
     let destination = file("jsonl", "purchase");
     let batch = [purchase("1"), purchase("2")];
     assert_eq!(destination.interpret(&batch, &Response::Written), [Verdict::Delivered, Verdict::Delivered]);
-    let other = Response::Http { status: 200, retry_after: None, body: bytes::Bytes::new() };
+    let other = Response::Http { status: 200, retry_after: None, headers: Vec::new(), body: bytes::Bytes::new() };
     let verdicts = destination.interpret(&batch, &other);
     assert!(verdicts.len() == 2 && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Retry { .. })));
     assert!(destination.hold(&batch[0]).is_none());

@@ -50,7 +50,7 @@ pub(super) fn trace_id(response: &Response) -> Option<String> {
 }
 
 fn verdict(sent: usize, response: &Response) -> Verdict {
-    let Response::Http { status, retry_after, body } = response else {
+    let Response::Http { status, retry_after, body, .. } = response else {
         let failure = failure("no_answer", "the request was not sent over HTTP");
         return Verdict::Retry { after: None, failure };
     };

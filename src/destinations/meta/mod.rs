@@ -11,7 +11,8 @@ mod tests;
 use std::time::Duration;
 
 use super::{
-    Auth, Common, Descriptor, Destination, HttpRequest, Problem, Profile, Request, Response, Unsendable, Verdict,
+    Auth, Common, Descriptor, Destination, HttpRequest, Method, Problem, Profile, Request, Response, Unsendable,
+    Verdict,
 };
 use crate::model::{ActionSource, ClickKind, Failure, SealedEvent, SkipReason, Time, WaitReason};
 use config::Config;
@@ -58,6 +59,7 @@ impl Meta {
             spacing: SPACING,
             timeout: config.timeout,
             auth: Auth::Query { name: "access_token", value: config.access_token.clone() },
+            headers: &[],
         };
         let url = format!("{}/{}/{}/events", config.base_url, config.api_version, config.pixel_id);
         Ok(Self { common, config, profile, url })
@@ -93,6 +95,10 @@ impl Destination for Meta {
         Some((clicked_at.plus(wait), WaitReason::ClickTooRecent))
     }
 
+    fn evidence(&self, _event: &SealedEvent) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn admit(&self, event: &SealedEvent) -> Result<(), Unsendable> {
         let Some(name) = self.event_name(event) else {
             return Err(Unsendable::Skip(SkipReason::Unmapped));
@@ -111,7 +117,12 @@ impl Destination for Meta {
     }
 
     fn prepare(&self, batch: &[SealedEvent]) -> Request {
-        Request::Http(HttpRequest { url: self.url.clone(), headers: Vec::new(), body: payload::body(self, batch) })
+        Request::Http(HttpRequest {
+            method: Method::Post,
+            url: self.url.clone(),
+            headers: Vec::new(),
+            body: payload::body(self, batch),
+        })
     }
 
     fn trace_id(&self, response: &Response) -> Option<String> {

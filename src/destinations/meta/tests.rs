@@ -24,6 +24,7 @@ fn common() -> Common {
         name: crate::model::DestinationName::new("meta").expect("a name"),
         events: events.map(|(ours, theirs)| (EventName::new(ours).expect("a name"), theirs.into())).into(),
         hold_after_click: None,
+        fallback_for: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn minimal() -> SealedEvent {
         attribution: crate::model::Attribution::default(),
         consent: Consent::default(),
         properties: Properties::default(),
+        change: None,
     }
 }
 

@@ -2,18 +2,31 @@
 //! process and on replay alike, so that both always agree. Leases are the exception: they are not on disk, and after a
 //! restart every leased delivery is due again.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Record;
+use super::{
+    queue::{Deadline, Queue, QueueSnapshot, Tries},
+    record::{self, Again, End, Record},
+    v1::{SegmentV1, SnapshotV1, TrackedV1},
+};
 use crate::{
-    model::{DestinationId, FileMark, NewDelivery, NewState, Outcome, Time, VisitorId},
-    store::{Counts, LeaseKey, Step},
+    model::{Attempt, DestinationId, FileMark, NewDelivery, NewState, Outcome, Time, VisitorId},
+    store::{Answer, Counts, Step},
 };
 
 /// The place of a record: segment number and offset. The place of an event's first record is the event's number.
 pub(super) type Place = u64;
+
+/// The first time a platform is asked about a request that it gave a receipt for.
+/// Source: <https://developers.google.com/data-manager/api/devguides/diagnostics>, read 2026-11-20.
+const ASK_AFTER: Duration = Duration::from_secs(30 * 60);
+/// Reasons that are counted each on its own; the platforms have about a hundred.
+const REASONS_MAX: usize = 300;
 
 /// The segment a place is in.
 pub(super) const fn segment_of(place: Place) -> u32 {
@@ -40,6 +53,20 @@ pub(super) struct Book {
     /// The tracked events that wait for the visit of a visitor.
     waiting: HashMap<VisitorId, Vec<Place>>,
     pub(super) segments: BTreeMap<u32, SegmentState>,
+    pub(super) beyond: Beyond,
+    /// Events whose person is still to be erased from the records.
+    pub(super) erasing: BTreeSet<Place>,
+}
+
+/// What counts though no record that is kept tells it: events of deleted segments, and those that were accepted before a
+/// destination was added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beyond {
+    pub(super) accepted: u64,
+    pub(super) ended: Vec<Counts>,
+    /// Segments below this one were written by a version that did not count for each of them: what ends there is
+    /// counted here, too.
+    pub(super) before: u32,
 }
 
 /// What has to be known of an event that is not as its first record says.
@@ -52,187 +79,19 @@ struct Tracked {
     changed: Option<Place>,
 }
 
-/// What decides when a segment may go.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+/// What decides when a segment may go, and what then has to be remembered of its events.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct SegmentState {
     /// Deliveries of its events that are still queued.
     pub(super) pending: u64,
-    /// Deliveries of its events that ended dead.
+    /// Dead letters among them that nobody discarded.
     pub(super) dead: u64,
     /// The latest time any record about its events was written.
     pub(super) last: Time,
-}
-
-/// The deliveries of one destination.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    /// Due since they came, in that order. Eight bytes each: this is where a backlog is.
-    ready: VecDeque<Place>,
-    /// Members of `ready` that have left it otherwise than from the front. None is in `ready` twice: one that comes back
-    /// is no longer gone.
-    gone: HashSet<Place>,
-    /// Due at a time, with the number of attempts so far.
-    later: BTreeMap<(Time, Place), u16>,
-    later_due: HashMap<Place, Time>,
-    leased: HashMap<Place, Lease>,
-    next_token: u64,
-    /// All but `queued`, which is counted where they lie.
-    ended: Counts,
-    pub(super) mark: Option<FileMark>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    token: u64,
-    until: Time,
-    attempts: u16,
-}
-
-impl Queue {
-    pub(super) fn queued(&self) -> u64 {
-        (self.in_ready() + self.later.len() + self.leased.len()) as u64
-    }
-
-    fn in_ready(&self) -> usize {
-        self.ready.len().saturating_sub(self.gone.len())
-    }
-
-    /// After a replay: settlements of events whose own record was damaged have left nothing to be gone.
-    pub(super) fn forget_strangers(&mut self) {
-        if !self.gone.is_empty() {
-            let ready: HashSet<Place> = self.ready.iter().copied().collect();
-            self.gone.retain(|place| ready.contains(place));
-        }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        Counts { queued: self.queued(), ..self.ended }
-    }
-
-    /// When the next one is due; `Time::default()` (long ago) for those that are due already.
-    pub(super) fn next_due(&self) -> Option<Time> {
-        if self.in_ready() > 0 {
-            return Some(Time::default());
-        }
-        let returns = self.leased.values().map(|lease| lease.until).min();
-        let later = self.later.first_key_value().map(|(&(due, _), _)| due);
-        [later, returns].into_iter().flatten().min()
-    }
-
-    pub(super) fn due(&self, now: Time, enough: usize) -> usize {
-        let mut due = self.in_ready();
-        if due < enough {
-            due += self.later.range(..=(now, Place::MAX)).take(enough - due).count();
-        }
-        if due < enough {
-            due += self.leased.values().filter(|lease| lease.until <= now).count();
-        }
-        due.min(enough)
-    }
-
-    /// An event among those queued longest.
-    pub(super) fn oldest(&self) -> Option<Place> {
-        let ready = self.ready.iter().find(|place| !self.gone.contains(place)).copied();
-        let later = self.later.keys().map(|&(_, place)| place).min();
-        let leased = self.leased.keys().copied().min();
-        [ready, later, leased].into_iter().flatten().min()
-    }
-
-    /// When a queued delivery is due; `None` if it is due already.
-    pub(super) fn due_of(&self, place: Place) -> Option<Time> {
-        self.later_due.get(&place).copied()
-    }
-
-    pub(super) fn lease(&mut self, max: usize, now: Time, until: Time) -> Vec<(Place, u64, u16)> {
-        let overdue: Vec<Place> = self.leased.iter().filter(|(_, l)| l.until <= now).map(|(&place, _)| place).collect();
-        for place in overdue {
-            self.give_back(place, now);
-        }
-        let mut taken = Vec::new();
-        while taken.len() < max {
-            match self.later.first_key_value() {
-                Some((&(due, place), &attempts)) if due <= now => {
-                    self.later.pop_first();
-                    self.later_due.remove(&place);
-                    taken.push((place, attempts));
-                }
-                _ => break,
-            }
-        }
-        while taken.len() < max {
-            let Some(place) = self.ready.pop_front() else { break };
-            if !self.gone.remove(&place) {
-                taken.push((place, 0));
-            }
-        }
-        if self.ready.capacity() > 4096 && self.ready.len() < self.ready.capacity() / 4 {
-            self.ready.shrink_to(self.ready.len() * 2);
-        }
-        taken
-            .into_iter()
-            .map(|(place, attempts)| {
-                self.next_token += 1;
-                self.leased.insert(place, Lease { token: self.next_token, until, attempts });
-                (place, self.next_token, attempts)
-            })
-            .collect()
-    }
-
-    pub(super) fn holds(&self, key: LeaseKey) -> bool {
-        self.leased.get(&key.event).is_some_and(|lease| lease.token == key.token)
-    }
-
-    pub(super) fn release(&mut self, key: LeaseKey) {
-        if self.holds(key) {
-            self.give_back(key.event, Time::default());
-        }
-    }
-
-    fn give_back(&mut self, place: Place, due: Time) {
-        let Some(lease) = self.leased.remove(&place) else { return };
-        if lease.attempts == 0 && self.gone.remove(&place) {
-            // Its old place in `ready` is good again.
-        } else if lease.attempts == 0 && self.ready.front().is_none_or(|&front| place < front) {
-            self.ready.push_front(place);
-        } else {
-            self.put_later(place, due, lease.attempts);
-        }
-    }
-
-    fn put_later(&mut self, place: Place, due: Time, attempts: u16) {
-        self.later.insert((due, place), attempts);
-        self.later_due.insert(place, due);
-    }
-
-    /// Removes a queued delivery from wherever it is. Returns its attempts so far.
-    fn take(&mut self, place: Place) -> u16 {
-        if let Some(lease) = self.leased.remove(&place) {
-            return lease.attempts;
-        }
-        if let Some(due) = self.later_due.remove(&place) {
-            return self.later.remove(&(due, place)).unwrap_or(0);
-        }
-        self.gone.insert(place);
-        0
-    }
-
-    fn start(&mut self, place: Place, delivery: &NewDelivery) -> bool {
-        match delivery.state {
-            NewState::Queued { wait: None, .. } => {
-                if !self.gone.remove(&place) {
-                    self.ready.push_back(place);
-                }
-                return true;
-            }
-            NewState::Queued { due, .. } => {
-                self.put_later(place, due, 0);
-                return true;
-            }
-            NewState::Skipped(_) => self.ended.skipped += 1,
-            NewState::Expired => self.ended.expired += 1,
-        }
-        false
-    }
+    /// Its events.
+    accepted: u64,
+    /// How their deliveries ended, by destination.
+    ended: Vec<Counts>,
 }
 
 impl Book {
@@ -244,79 +103,229 @@ impl Book {
                 self.queues.resize_with(names.len(), Queue::default);
                 for &(destination, count) in missed {
                     self.queue(destination).ended.skipped += count;
+                    counts_of(&mut self.beyond.ended, destination).skipped += count;
                 }
             }
             Record::Accepted { event, deliveries, waits_for } => {
                 self.accept(at, deliveries, waits_for.as_ref(), event.received_at);
             }
-            Record::Changed { place, deliveries, pending, completed, .. } => {
-                self.change(at, *place, deliveries, *pending, *completed);
+            Record::Changed { place, deliveries, completed, .. } => self.change(at, *place, deliveries, *completed),
+            Record::Settled { destination, at: now, attempt, steps, mark, .. } => {
+                self.settle(at, *destination, *now, attempt.as_ref(), steps, mark.as_ref());
             }
-            Record::Settled { destination, at, steps, mark, .. } => {
-                self.settle(*destination, *at, steps, mark.as_ref());
+            Record::Requeued { destination, due, deliveries, .. } => {
+                deliveries.iter().for_each(|again| self.requeue(*destination, *due, again));
+            }
+            Record::Discarded { destination, places, .. } => {
+                for &place in places {
+                    if self.queue(*destination).dead.remove(&place).is_some() {
+                        self.segment(place).dead -= 1;
+                    }
+                }
+            }
+            Record::Spilled { from, to, at: now, deliveries } => {
+                for (place, again) in deliveries {
+                    self.end(*from, *place, End::Skipped, *now);
+                    if let Some(again) = again {
+                        self.requeue(*to, *now, again);
+                    }
+                }
+            }
+            Record::Steered { destination, pause } => self.queue(*destination).paused.clone_from(pause),
+            Record::Reported { destination, receipt, answer } => self.report(*destination, *receipt, answer),
+            Record::Forgotten { at: now, places, skipped } => {
+                for &(destination, place) in skipped {
+                    self.end(destination, place, End::Skipped, *now);
+                }
+                self.erasing.extend(places);
+            }
+            Record::Erased { places } => {
+                for place in places {
+                    self.erasing.remove(place);
+                }
             }
         }
     }
 
     pub(super) fn accept(&mut self, at: Place, deliveries: &[NewDelivery], waits: Option<&VisitorId>, now: Time) {
         self.accepted += 1;
+        let segment = self.segment(at);
+        segment.accepted += 1;
+        segment.last = segment.last.max(now);
         let mut pending = 0_u16;
         for delivery in deliveries {
-            pending += u16::from(self.queue(delivery.destination).start(at, delivery));
+            match delivery.state {
+                NewState::Queued { wait: None, deadline, .. } => {
+                    self.queue(delivery.destination).put_ready(at, Deadline::of(deadline));
+                }
+                NewState::Queued { due, deadline, .. } => {
+                    self.queue(delivery.destination).put_untried(at, due, Deadline::of(deadline));
+                }
+                NewState::Skipped(_) | NewState::Expired => {
+                    let end = End::at_start(delivery.state).unwrap_or(End::Skipped);
+                    self.count(delivery.destination, at, end, 1);
+                    continue;
+                }
+            }
+            pending += 1;
         }
+        self.segment(at).pending += u64::from(pending);
         if let Some(visitor) = waits.filter(|_| pending > 0) {
             self.waiting.entry(visitor.clone()).or_default().push(at);
             self.tracked.insert(at, Tracked { pending, waits_for: Some(visitor.clone()), changed: None });
         }
-        let segment = self.segments.entry(segment_of(at)).or_default();
-        segment.pending += u64::from(pending);
-        segment.last = segment.last.max(now);
     }
 
-    fn change(&mut self, at: Place, place: Place, deliveries: &[NewDelivery], pending: u16, completed: bool) {
-        let tracked = self.tracked.entry(place).or_default();
-        tracked.pending = pending;
-        tracked.changed = Some(at);
-        if completed && let Some(visitor) = tracked.waits_for.take() {
-            self.stop_waiting(&visitor, place);
-        }
+    fn change(&mut self, at: Place, place: Place, deliveries: &[NewDelivery], completed: bool) {
         for delivery in deliveries {
             let queue = self.queue(delivery.destination);
-            // In flight with the old content: its settlement follows in any case.
-            if queue.leased.contains_key(&place) && matches!(delivery.state, NewState::Queued { .. }) {
-                continue;
+            match delivery.state {
+                NewState::Queued { due, deadline, .. } => {
+                    // In flight with the old content: its settlement follows in any case.
+                    if queue.in_flight(place) {
+                        continue;
+                    }
+                    // What was tried before stays known: attempts, and that it may have arrived.
+                    if let Some(tries) = queue.take(place) {
+                        queue.put(place, due, Tries { deadline: Deadline::of(deadline), ..tries });
+                    }
+                }
+                NewState::Skipped(_) | NewState::Expired => {
+                    let end = End::at_start(delivery.state).unwrap_or(End::Skipped);
+                    if queue.take(place).is_some() {
+                        self.count(delivery.destination, place, end, 1);
+                        self.segment(place).pending -= 1;
+                    }
+                }
             }
-            queue.take(place);
-            if !queue.start(place, delivery) {
-                self.ended(place);
-            }
+        }
+        let pending = self.queues.iter().filter(|queue| queue.is_queued(place)).count();
+        let mut tracked = self.tracked.remove(&place).unwrap_or_default();
+        if (completed || pending == 0)
+            && let Some(visitor) = tracked.waits_for.take()
+        {
+            self.stop_waiting(&visitor, place);
+        }
+        if pending > 0 {
+            tracked.pending = u16::try_from(pending).unwrap_or(u16::MAX);
+            tracked.changed = Some(at);
+            self.tracked.insert(place, tracked);
         }
     }
 
-    pub(super) fn settle(&mut self, to: DestinationId, now: Time, steps: &[(Place, Step)], mark: Option<&FileMark>) {
+    fn settle(
+        &mut self,
+        at: Place,
+        to: DestinationId,
+        now: Time,
+        attempt: Option<&Attempt>,
+        steps: &[(Place, Step)],
+        mark: Option<&FileMark>,
+    ) {
         for (place, step) in steps {
             let queue = self.queue(to);
-            let attempts = queue.take(*place);
             match step {
-                Step::Again { due, .. } => {
-                    queue.put_later(*place, *due, attempts.saturating_add(1));
-                    continue;
+                Step::Wait { due, .. } => {
+                    if let Some(tries) = queue.take(*place) {
+                        queue.put(*place, *due, tries);
+                    }
                 }
-                Step::Ended(Outcome::Delivered) => queue.ended.delivered += 1,
-                Step::Ended(Outcome::Skipped(_)) => queue.ended.skipped += 1,
-                Step::Ended(Outcome::Expired) => queue.ended.expired += 1,
-                Step::Ended(Outcome::Dead(_)) => {
-                    queue.ended.dead += 1;
-                    self.segments.entry(segment_of(*place)).or_default().dead += 1;
+                Step::Again { due, unknown, .. } => {
+                    if let Some(tries) = queue.take(*place) {
+                        let sent = attempt.map_or(now, |attempt| attempt.at);
+                        let unknown = tries.unknown.or(unknown.then_some(sent));
+                        queue.put(*place, *due, Tries { attempts: tries.attempts.saturating_add(1), unknown, ..tries });
+                    }
+                }
+                Step::Ended(outcome) => {
+                    if self.end(to, *place, End::of(outcome), now) && matches!(outcome, Outcome::Dead { .. }) {
+                        self.queue(to).dead.insert(*place, at);
+                        self.segment(*place).dead += 1;
+                    }
                 }
             }
-            self.ended(*place);
-            let segment = self.segments.entry(segment_of(*place)).or_default();
-            segment.last = segment.last.max(now);
         }
+        let queue = self.queue(to);
         if let Some(mark) = mark {
-            self.queue(to).mark = Some(mark.clone());
+            queue.mark = Some(mark.clone());
         }
+        if let Some(attempt) = attempt.filter(|attempt| attempt.receipt && attempt.trace_id.is_some()) {
+            queue.add_receipt(at, attempt.at.plus(ASK_AFTER), 0);
+        }
+    }
+
+    /// Ends a queued delivery; whether it was queued.
+    fn end(&mut self, destination: DestinationId, place: Place, end: End, now: Time) -> bool {
+        if self.queue(destination).take(place).is_none() {
+            return false;
+        }
+        self.count(destination, place, end, 1);
+        let segment = self.segment(place);
+        segment.pending -= 1;
+        segment.last = segment.last.max(now);
+        if let Some(tracked) = self.tracked.get_mut(&place) {
+            tracked.pending = tracked.pending.saturating_sub(1);
+            if tracked.pending == 0
+                && let Some(visitor) = self.tracked.remove(&place).and_then(|tracked| tracked.waits_for)
+            {
+                self.stop_waiting(&visitor, place);
+            }
+        }
+        true
+    }
+
+    fn requeue(&mut self, destination: DestinationId, due: Time, again: &Again) {
+        let Again { place, content, was, deadline } = *again;
+        let queue = self.queue(destination);
+        if queue.is_queued(place) {
+            return;
+        }
+        let was_letter = queue.dead.remove(&place).is_some();
+        queue.put_untried(place, due, Deadline::of(deadline));
+        self.count(destination, place, was, -1);
+        let segment = self.segment(place);
+        segment.dead -= u64::from(was_letter);
+        segment.pending += 1;
+        if let Some(tracked) = self.tracked.get_mut(&place) {
+            tracked.pending += 1;
+        } else if content != place {
+            // Others of it may be queued only if it has had this content all the time, which is then tracked.
+            self.tracked.insert(place, Tracked { pending: 1, waits_for: None, changed: Some(content) });
+        }
+    }
+
+    fn report(&mut self, destination: DestinationId, receipt: Place, answer: &Answer) {
+        let queue = self.queue(destination);
+        let Some(asked) = queue.take_receipt(receipt) else { return };
+        if let Some(again) = answer.again {
+            queue.add_receipt(receipt, again, asked.saturating_add(1));
+            return;
+        }
+        let reported = &mut queue.reported;
+        if answer.taken == 0 && answer.counts.is_empty() {
+            reported.lost += 1;
+        }
+        reported.taken += answer.taken;
+        for (reason, count) in &answer.counts {
+            let known = reported.counts.contains_key(reason) || reported.counts.len() < REASONS_MAX;
+            let reason = if known { reason.as_str() } else { "other" };
+            *reported.counts.entry(reason.to_owned()).or_default() += count;
+        }
+    }
+
+    /// Counts a delivery of the event at `place` that ended, or no longer has.
+    fn count(&mut self, destination: DestinationId, place: Place, end: End, by: i64) {
+        let add = |count: &mut u64| *count = count.saturating_add_signed(by);
+        add(end.count(&mut self.queue(destination).ended));
+        if end == End::Missed || segment_of(place) < self.beyond.before {
+            add(end.count(counts_of(&mut self.beyond.ended, destination)));
+        } else {
+            add(end.count(counts_of(&mut self.segment(place).ended, destination)));
+        }
+    }
+
+    fn segment(&mut self, place: Place) -> &mut SegmentState {
+        self.segments.entry(segment_of(place)).or_default()
     }
 
     /// The queue of a destination; one the book has no name for yet gets an empty one.
@@ -328,9 +337,20 @@ impl Book {
         &mut self.queues[index]
     }
 
-    /// Forgets a segment that was deleted.
+    /// Forgets a segment that was deleted: its events stay counted.
     pub(super) fn forget_segment(&mut self, segment: u32) {
-        self.segments.remove(&segment);
+        let Some(state) = self.segments.remove(&segment) else { return };
+        self.beyond.accepted += state.accepted;
+        for (destination, ended) in (0..).map(DestinationId).zip(&state.ended) {
+            let beyond = counts_of(&mut self.beyond.ended, destination);
+            beyond.delivered += ended.delivered;
+            beyond.skipped += ended.skipped;
+            beyond.dead += ended.dead;
+            beyond.expired += ended.expired;
+        }
+        self.queues.iter_mut().for_each(|queue| queue.forget_segment(segment));
+        let (first, last) = (place_at(segment, 0), place_at(segment, u32::MAX));
+        self.erasing.retain(|place| !(first..=last).contains(place));
     }
 
     /// The events that wait for a visit of `visitor`.
@@ -343,9 +363,15 @@ impl Book {
         self.waiting.keys().cloned().collect()
     }
 
-    /// The record with the present content of the event at `place`.
+    /// The record with the present content of the event at `place`, of which something is queued.
     pub(super) fn content_of(&self, place: Place) -> Place {
         self.tracked.get(&place).and_then(|tracked| tracked.changed).unwrap_or(place)
+    }
+
+    /// The destinations that the event at `place` is queued for.
+    pub(super) fn queued_at(&self, place: Place) -> Vec<DestinationId> {
+        let queues = (0..).map(DestinationId).zip(&self.queues);
+        queues.filter(|(_, queue)| queue.is_queued(place)).map(|(id, _)| id).collect()
     }
 
     fn stop_waiting(&mut self, visitor: &VisitorId, place: Place) {
@@ -357,47 +383,30 @@ impl Book {
         }
     }
 
-    fn ended(&mut self, place: Place) {
-        if let Some(segment) = self.segments.get_mut(&segment_of(place)) {
-            segment.pending = segment.pending.saturating_sub(1);
-        }
-        let Some(tracked) = self.tracked.get_mut(&place) else { return };
-        tracked.pending = tracked.pending.saturating_sub(1);
-        if tracked.pending == 0
-            && let Some(visitor) = self.tracked.remove(&place).and_then(|tracked| tracked.waits_for)
-        {
-            self.stop_waiting(&visitor, place);
-        }
-    }
-
-    /// Whether this delivery is with a worker.
-    pub(super) fn in_flight(&self, place: Place, destination: DestinationId) -> bool {
-        self.queues.get(usize::from(destination.0)).is_some_and(|queue| queue.leased.contains_key(&place))
-    }
-
     /// Everything, as of this moment, for the checkpoint.
     pub(super) fn snapshot(&self, next_segment: u32) -> Vec<u8> {
-        let queues = self.queues.iter().map(QueueSnapshot::of).collect();
         let snapshot = Snapshot {
             next_segment,
             names: self.names.clone(),
             accepted: self.accepted,
-            queues,
+            queues: self.queues.iter().map(QueueSnapshot::of).collect(),
             tracked: self.tracked.iter().map(|(&place, tracked)| (place, tracked)).collect(),
-            segments: self.segments.iter().map(|(&number, &state)| (number, state)).collect(),
+            segments: self.segments.iter().map(|(&number, state)| (number, state.clone())).collect(),
+            beyond: self.beyond.clone(),
+            erasing: self.erasing.iter().copied().collect(),
         };
-        super::record::encode(&snapshot)
+        record::encode(&snapshot)
     }
 
     /// The book of a checkpoint, and the first segment that it does not cover; `None` if it is damaged.
     pub(super) fn restore(bytes: &[u8]) -> Option<(Self, u32)> {
-        let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-        let body = bytes.get(super::record::HEADER_BYTES..super::record::HEADER_BYTES + length)?;
-        let checksum = u32::from_le_bytes(bytes[4..super::record::HEADER_BYTES].try_into().ok()?);
-        if crc32fast::hash(body) != checksum || *body.first()? != super::record::VERSION {
-            return None;
-        }
-        let snapshot: Snapshot<Tracked> = postcard::from_bytes(&body[1..]).ok()?;
+        let frame = record::frame(bytes)?;
+        let (version, body) = frame.get(record::HEADER_BYTES..)?.split_first()?;
+        let snapshot: Snapshot<Tracked> = match version {
+            1 => postcard::from_bytes::<SnapshotV1>(body).ok()?.into(),
+            2 => postcard::from_bytes(body).ok()?,
+            _ => return None,
+        };
         let mut waiting: HashMap<VisitorId, Vec<Place>> = HashMap::new();
         for (place, tracked) in &snapshot.tracked {
             if let Some(visitor) = &tracked.waits_for {
@@ -411,9 +420,20 @@ impl Book {
             tracked: snapshot.tracked.into_iter().collect(),
             waiting,
             segments: snapshot.segments.into_iter().collect(),
+            beyond: snapshot.beyond,
+            erasing: snapshot.erasing.into_iter().collect(),
         };
         Some((book, snapshot.next_segment))
     }
+}
+
+/// The counts of a destination in a list by number.
+pub(super) fn counts_of(list: &mut Vec<Counts>, destination: DestinationId) -> &mut Counts {
+    let index = usize::from(destination.0);
+    if list.len() <= index {
+        list.resize_with(index + 1, Counts::default);
+    }
+    &mut list[index]
 }
 
 /// The book on disk; `T` is [`Tracked`], or a reference to one when it is written.
@@ -425,47 +445,31 @@ struct Snapshot<T> {
     queues: Vec<QueueSnapshot>,
     tracked: Vec<(Place, T)>,
     segments: Vec<(u32, SegmentState)>,
+    beyond: Beyond,
+    erasing: Vec<Place>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct QueueSnapshot {
-    /// Differences to the one before: two or three bytes each.
-    ready: Vec<u64>,
-    later: Vec<(Time, Place, u16)>,
-    ended: Counts,
-    mark: Option<FileMark>,
-}
-
-impl QueueSnapshot {
-    fn of(queue: &Queue) -> Self {
-        let unsent = queue.leased.iter().filter(|(_, lease)| lease.attempts == 0).map(|(&place, _)| place);
-        let mut ready: Vec<Place> =
-            queue.ready.iter().filter(|place| !queue.gone.contains(place)).copied().chain(unsent).collect();
-        ready.sort_unstable();
-        let mut before = 0;
-        for place in &mut ready {
-            (*place, before) = (*place - before, *place);
+impl From<SnapshotV1> for Snapshot<Tracked> {
+    fn from(old: SnapshotV1) -> Self {
+        let ended = old.queues.iter().map(|queue| queue.ended).collect();
+        let beyond = Beyond { accepted: old.accepted, ended, before: old.next_segment };
+        let tracked = old.tracked.into_iter().map(|(place, tracked)| {
+            let TrackedV1 { pending, waits_for, changed } = tracked;
+            (place, Tracked { pending, waits_for, changed })
+        });
+        let segments = old.segments.into_iter().map(|(number, segment)| {
+            let SegmentV1 { pending, dead, last } = segment;
+            (number, SegmentState { pending, dead, last, ..SegmentState::default() })
+        });
+        Self {
+            next_segment: old.next_segment,
+            names: old.names,
+            accepted: old.accepted,
+            queues: old.queues.into_iter().map(QueueSnapshot::from).collect(),
+            tracked: tracked.collect(),
+            segments: segments.collect(),
+            beyond,
+            erasing: Vec::new(),
         }
-        let sent = queue.leased.iter().filter(|(_, lease)| lease.attempts > 0);
-        let later = queue.later.iter().map(|(&(due, place), &attempts)| (due, place, attempts));
-        let later = later.chain(sent.map(|(&place, lease)| (Time::default(), place, lease.attempts))).collect();
-        Self { ready, later, ended: queue.ended, mark: queue.mark.clone() }
-    }
-
-    fn queue(self) -> Queue {
-        let mut queue = Queue { ended: self.ended, mark: self.mark, ..Queue::default() };
-        let mut place = 0;
-        queue.ready = self
-            .ready
-            .into_iter()
-            .map(|difference| {
-                place += difference;
-                place
-            })
-            .collect();
-        for (due, place, attempts) in self.later {
-            queue.put_later(place, due, attempts);
-        }
-        queue
     }
 }

@@ -4,7 +4,7 @@
 //! millisecond at most. While few requests come at once, none waits for another.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     io,
     sync::{Arc, PoisonError},
@@ -16,13 +16,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Content, Shared,
-    book::{Place, place_at, segment_of},
+    book::{Book, Place, place_at, segment_of},
     deadlines,
     log::{self, OpenSegment, unavailable},
     record::{self, Record, RecordRef},
 };
 use crate::{
-    model::{DestinationId, NewDelivery, NewEvent, NewState, Time},
+    model::{DestinationId, NewDelivery, NewEvent, NewState, SealedEvent, Time},
     store::{Accepted, Health, Settlement, Step, StoreError},
 };
 
@@ -45,13 +45,44 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the committer is asked to do.
 pub(super) enum Op {
-    Accept { events: Vec<Prepared>, reply: Reply<Vec<Accepted>> },
-    Complete { place: Place, completed: Box<NewEvent>, reply: Reply<()> },
-    Settle { settlement: Settlement, reply: Reply<usize> },
-    Register { names: Vec<String>, reply: Reply<Vec<DestinationId>> },
-    Retain { now: Time, reply: Reply<()> },
-    Recover { reply: Reply<()> },
+    Accept {
+        events: Vec<Prepared>,
+        reply: Reply<Vec<Accepted>>,
+    },
+    Complete {
+        place: Place,
+        completed: Box<NewEvent>,
+        reply: Reply<()>,
+    },
+    Settle {
+        settlement: Settlement,
+        reply: Reply<usize>,
+    },
+    Register {
+        names: Vec<String>,
+        reply: Reply<Vec<DestinationId>>,
+    },
+    Retain {
+        now: Time,
+        reply: Reply<()>,
+    },
+    Recover {
+        reply: Reply<()>,
+    },
+    /// Records what `decide` makes of the book at that moment; the answer is its number.
+    Record {
+        decide: Decide,
+        reply: Reply<u64>,
+    },
+    /// Begins a new segment, and answers when the full one has its index and the book its checkpoint.
+    Roll {
+        reply: Reply<()>,
+    },
 }
+
+/// What is to be recorded, and a number that tells the asker about it. Applying such a record changes only what is still
+/// as the book said, so that nothing else in the same group can be in its way.
+pub(super) type Decide = Box<dyn FnOnce(&mut Book) -> (Vec<Record>, u64) + Send>;
 
 /// An event, serialised by the task that brings it.
 pub(super) struct Prepared {
@@ -60,13 +91,16 @@ pub(super) struct Prepared {
     keys: Vec<u64>,
     /// What its visitor may be found by.
     links: Vec<u64>,
+    /// What a refund or restatement is found by.
+    mark: Option<u64>,
     frame: Vec<u8>,
 }
 
 impl Prepared {
     pub(super) fn new(event: NewEvent) -> Self {
         let links = record::links(&event.event).map(|key| record::identity_key(&key)).collect();
-        Self { keys: record::dedupe_keys(&event.event), links, frame: accepted_frame(&event), event: Box::new(event) }
+        let (keys, mark) = (record::dedupe_keys(&event.event), record::mark_of(&event.event));
+        Self { keys, links, mark, frame: accepted_frame(&event), event: Box::new(event) }
     }
 }
 
@@ -88,6 +122,7 @@ enum Due {
     Completed(Reply<()>),
     Settled(usize, Reply<usize>),
     Registered(Vec<DestinationId>, Reply<Vec<DestinationId>>),
+    Recorded(u64, Reply<u64>),
 }
 
 /// What goes into one durable write.
@@ -128,11 +163,21 @@ pub(super) struct Committer {
     pub(super) opened: Cell<Option<Time>>,
     /// Whether it is to be full, however short it is.
     pub(super) old: Cell<bool>,
+    /// Who waits for a new segment.
+    pub(super) rolls: RefCell<Vec<Reply<()>>>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, operations: mpsc::Receiver<Op>) -> Self {
-        Self { shared, operations, background: None, buffer: Vec::new(), opened: Cell::default(), old: Cell::default() }
+        Self {
+            shared,
+            operations,
+            background: None,
+            buffer: Vec::new(),
+            opened: Cell::default(),
+            old: Cell::default(),
+            rolls: RefCell::default(),
+        }
     }
 
     /// Works until every sender is gone.
@@ -156,6 +201,7 @@ impl Committer {
             if length >= self.shared.config.segment_bytes || (self.old.take() && length > 0) {
                 self.roll();
             }
+            self.roll_for_those_who_wait();
         }
         if let Some(background) = self.background.take() {
             // A panic of that thread was reported when it happened; the next start makes its files again.
@@ -193,6 +239,12 @@ impl Committer {
                 let ids = self.register(group, names);
                 group.due.push(Due::Registered(ids, reply));
             }
+            Op::Record { decide, reply } => {
+                let (records, number) = decide(&mut self.shared.book());
+                group.staged.extend(records.into_iter().map(|record| Staged::Other(Box::new(record))));
+                group.due.push(Due::Recorded(number, reply));
+            }
+            Op::Roll { reply } => self.rolls.borrow_mut().push(reply),
             Op::Recover { reply } => answer(reply, self.recover().map_err(|error| unavailable(&error))),
             Op::Retain { now, reply } => answer(reply, self.retain(now).map_err(|error| unavailable(&error))),
         }
@@ -217,6 +269,9 @@ impl Committer {
                 }
                 if known.name != new.event.event.name {
                     return Ok(Accepted::Conflict(known.name));
+                }
+                if restates(&known, &new.event.event) {
+                    return Ok(Accepted::Restates(Box::new(known)));
                 }
                 let id = known.event_id;
                 if self.shared.book().segments.get(&segment_of(place)).is_some_and(|segment| segment.pending > 0) {
@@ -247,59 +302,41 @@ impl Committer {
         if !complete && !current.fill_from(&new.event) {
             return Ok(());
         }
-        let mut ended: HashSet<DestinationId> =
-            group.ended.iter().filter(|(_, about)| *about == place).map(|&(destination, _)| destination).collect();
-        for record in self.shared.history(place)? {
-            match record {
-                Record::Settled { destination, steps, .. } => {
-                    let over = |(about, step): &(Place, Step)| *about == place && matches!(step, Step::Ended(_));
-                    if steps.iter().any(over) {
-                        ended.insert(destination);
-                    }
-                }
-                // An earlier completion may have ended some, too: by the visitor's no.
-                Record::Changed { deliveries, .. } => {
-                    ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| d.destination));
-                }
-                Record::Accepted { .. } | Record::Destinations { .. } => {}
-            }
-        }
-        let unsent = |destination: &DestinationId| !ended.contains(destination);
-        let pending = all.iter().filter(|(destination, _)| unsent(destination)).count();
-        if pending == 0 {
+        let book = self.shared.book();
+        let mut queued = book.queued_at(place);
+        queued.retain(|destination| !group.ended.contains(&(*destination, place)));
+        if queued.is_empty() {
             return Ok(());
         }
-        let mut deliveries: Vec<NewDelivery> = Vec::new();
+        let mut deliveries = Vec::new();
         let content = if complete {
             let mut completed = new.event;
             completed.fill_from(&current);
-            let book = self.shared.book();
-            let queued = |delivery: &&NewDelivery| {
-                let known = all.iter().any(|(destination, _)| *destination == delivery.destination);
-                known && unsent(&delivery.destination) && !book.in_flight(place, delivery.destination)
-            };
-            deliveries.extend(new.deliveries.iter().filter(queued));
+            let in_flight = |id: DestinationId| book.queues[usize::from(id.0)].in_flight(place);
+            let open =
+                |delivery: &NewDelivery| queued.contains(&delivery.destination) && !in_flight(delivery.destination);
+            deliveries.extend(new.deliveries.into_iter().filter(open));
             completed
         } else {
             current
         };
+        drop(book);
         for (destination, deadline) in deadlines(&deliveries) {
-            if let Some(known) = all.iter_mut().find(|(id, _)| *id == destination) {
-                known.1 = deadline;
+            match all.iter_mut().find(|(id, _)| *id == destination) {
+                Some(known) => known.1 = deadline,
+                None => all.push((destination, deadline)),
             }
         }
         group.ended.extend(deliveries.iter().filter(|d| over(d)).map(|d| (d.destination, place)));
         let index = group.staged.len();
         group.changes.insert(place, index);
-        let pending = u16::try_from(pending).unwrap_or(u16::MAX);
-        let record =
-            Record::Changed { place, event: content, deliveries, deadlines: all, pending, completed: complete };
+        let record = Record::Changed { place, event: content, deliveries, deadlines: all, completed: complete };
         group.staged.push(Staged::Other(Box::new(record)));
         Ok(())
     }
 
     fn settle(&self, group: &mut Group, settlement: Settlement) -> usize {
-        let Settlement { destination, at, attempt, steps, mark } = settlement;
+        let Settlement { destination, at, attempt, steps, mark, exhibits } = settlement;
         let held: Vec<(Place, Step)> = {
             let mut book = self.shared.book();
             let queue = book.queue(destination);
@@ -312,7 +349,9 @@ impl Committer {
         let over = held.iter().filter(|(_, step)| matches!(step, Step::Ended(_)));
         group.ended.extend(over.map(|&(place, _)| (destination, place)));
         if settled > 0 || mark.is_some() {
-            let record = Record::Settled { destination, at, attempt, steps: held, mark };
+            let exhibits = exhibits.into_iter().map(|(key, exhibit)| (key.event, exhibit));
+            let exhibits = exhibits.filter(|(place, _)| held.iter().any(|(settled, _)| settled == place)).collect();
+            let record = Record::Settled { destination, at, attempt, steps: held, mark, exhibits };
             group.staged.push(Staged::Other(Box::new(record)));
         }
         settled
@@ -354,6 +393,7 @@ impl Committer {
                         Due::Completed(reply) => answer(reply, Ok(())),
                         Due::Settled(count, reply) => answer(reply, Ok(count)),
                         Due::Registered(ids, reply) => answer(reply, Ok(ids)),
+                        Due::Recorded(number, reply) => answer(reply, Ok(number)),
                     }
                 }
             }
@@ -365,6 +405,7 @@ impl Committer {
                         Due::Completed(reply) => answer(reply, Err(error.clone())),
                         Due::Settled(_, reply) => answer(reply, Err(error.clone())),
                         Due::Registered(_, reply) => answer(reply, Err(error.clone())),
+                        Due::Recorded(_, reply) => answer(reply, Err(error.clone())),
                     }
                 }
             }
@@ -439,9 +480,12 @@ impl Committer {
         for (staged, &offset) in staged.iter().zip(offsets) {
             let at = place_at(*number, offset);
             match staged {
-                Staged::Accepted(Prepared { event, keys, links, .. }) => {
+                Staged::Accepted(Prepared { event, keys, links, mark, .. }) => {
                     for &key in keys.iter().chain(links) {
                         index.add_key(key, offset);
+                    }
+                    if let Some(mark) = *mark {
+                        index.touch(mark, offset);
                     }
                     book.accept(at, &event.deliveries, event.waits_for.as_ref(), event.event.received_at);
                     wake.extend(event.deliveries.iter().map(|delivery| delivery.destination));
@@ -449,8 +493,16 @@ impl Committer {
                 Staged::Other(record) => {
                     log::index_record(index, record, offset);
                     book.apply(record, at);
-                    if let Record::Changed { deliveries, .. } = &**record {
-                        wake.extend(deliveries.iter().map(|delivery| delivery.destination));
+                    match &**record {
+                        Record::Changed { deliveries, .. } => {
+                            wake.extend(deliveries.iter().map(|delivery| delivery.destination));
+                        }
+                        Record::Requeued { destination, .. }
+                        | Record::Spilled { to: destination, .. }
+                        | Record::Steered { destination, .. } => {
+                            wake.insert(*destination);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -474,12 +526,24 @@ fn merge_staged(group: &mut Group, index: usize, new: &Prepared) -> Result<Accep
     if first.event.event.name != new.event.event.name {
         return Ok(Accepted::Conflict(first.event.event.name.clone()));
     }
+    if restates(&first.event.event, &new.event.event) {
+        return Ok(Accepted::Restates(Box::new(first.event.event.clone())));
+    }
     if first.event.event.fill_from(&new.event.event) {
         // With the second report's transaction and identifiers.
         *first = Prepared::new((*first.event).clone());
         group.keys.extend(first.keys.iter().map(|&key| (key, index)));
     }
     Ok(Accepted::Duplicate(first.event.event.event_id.clone()))
+}
+
+/// Whether a second report gives the conversion another value. Only its first source may: two that count tax differently
+/// would restate each other for ever.
+fn restates(known: &SealedEvent, new: &SealedEvent) -> bool {
+    let (before, after) = (known.money.as_ref(), new.money.as_ref());
+    known.source == new.source
+        && !known.name.is_change()
+        && before.zip(after).is_some_and(|(before, after)| before != after)
 }
 
 /// Whether a delivery starts ended.

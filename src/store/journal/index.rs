@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{book::Place, disk::DiskFile};
+use super::{book::Place, disk::DiskFile, record::MARK};
 
 const MAGIC: &[u8; 8] = b"crindex1";
-/// Magic, number of keys, number of touches, filter bytes, lowest and highest event touched, checksum of all before it.
+/// Magic, number of keys, number of touches, filter bytes, lowest and highest place touched, checksum of all before it.
 const HEADER_BYTES: usize = 8 + 8 * 5 + 4;
 /// Key or event number, then the offset of the record.
 const ROW_BYTES: usize = 12;
@@ -56,8 +56,9 @@ impl OpenIndex {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
+        // Marks lie above all places, and would make the bounds say nothing.
         let lowest = touches.first().map_or(u64::MAX, |&(place, _)| place);
-        let highest = touches.last().map_or(0, |&(place, _)| place);
+        let highest = touches.range(..(MARK, 0)).next_back().map_or(0, |&(place, _)| place);
         let mut file = Vec::with_capacity(HEADER_BYTES + filter.len() + (keys.len() + touches.len()) * ROW_BYTES);
         file.extend_from_slice(MAGIC);
         for number in [keys.len() as u64, touches.len() as u64, filter.len() as u64, lowest, highest] {
@@ -123,7 +124,7 @@ impl FullIndex {
     /// The offsets of all records about the event at `place`.
     pub(super) fn touching(&self, place: Place) -> io::Result<Vec<u32>> {
         let mut offsets = Vec::new();
-        if place < self.lowest || place > self.highest {
+        if place < MARK && (place < self.lowest || place > self.highest) {
             return Ok(offsets);
         }
         let end = self.keys + self.touches;

@@ -1,13 +1,13 @@
 //! The segments: reading records by place, finding events by key, and opening what a crash left.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use super::{
-    book::{Book, Place, Queue, offset_of, place_at, segment_of},
+    book::{Book, Place, offset_of, place_at, segment_of},
     disk::{Disk, DiskFile},
     index::{FullIndex, OpenIndex},
     record::{self, HEADER_BYTES, Record},
@@ -20,8 +20,13 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 const READ_BYTES: usize = 256 << 10;
 /// What replay holds in memory of a segment.
 const SCAN_BYTES: usize = 4 << 20;
+/// What is held in memory of a segment that is looked through beside the work.
+const WALK_BYTES: usize = 1 << 20;
 /// A single record is read with this much first.
 const RECORD_READ_BYTES: usize = 4 << 10;
+
+/// A segment's number, its file, and how much of that counts.
+pub(super) type SegmentFile = (u32, Arc<dyn DiskFile>, u64);
 
 /// All segments.
 pub(super) struct Log {
@@ -111,7 +116,7 @@ impl Log {
                 (Book::default(), 0)
             }
         };
-        book.segments.retain(|number, _| numbers.contains(number));
+        let there: BTreeSet<u32> = numbers.iter().copied().collect();
         let last = numbers.pop().unwrap_or(next.max(1));
         let mut full = BTreeMap::new();
         for number in numbers {
@@ -132,12 +137,14 @@ impl Log {
         }
         let file = disk.open(&segment_name(last)).map_err(io)?;
         let (index, length) = scan(&*file, last, (last >= next).then_some(&mut book), true)?;
+        // Retention deleted them after the checkpoint; what ended their last deliveries had to be read first.
+        let deleted: Vec<u32> = book.segments.keys().copied().filter(|n| !there.contains(n) && *n != last).collect();
+        deleted.into_iter().for_each(|number| book.forget_segment(number));
         let torn = file.length().map_err(io)?.saturating_sub(length);
         if torn > 0 {
             tracing::warn!(bytes = torn, segment = last, "cut off the end of a write that was never acknowledged");
             file.truncate(length).map_err(io)?;
         }
-        book.queues.iter_mut().for_each(Queue::forget_strangers);
         Ok((Self { open: OpenSegment { number: last, file, length, index }, full }, book, next))
     }
 
@@ -155,8 +162,12 @@ impl Log {
 
     /// Places of the records about an event after its first one, oldest first.
     pub(super) fn touching(&self, place: Place) -> Result<Vec<Place>, StoreError> {
+        self.touching_from(segment_of(place), place)
+    }
+
+    fn touching_from(&self, first: u32, place: Place) -> Result<Vec<Place>, StoreError> {
         let mut places = Vec::new();
-        for (&number, segment) in self.full.range(segment_of(place)..) {
+        for (&number, segment) in self.full.range(first..) {
             let index = segment.index.read().unwrap_or_else(PoisonError::into_inner);
             let offsets = index.touching(place).map_err(|error| unavailable(&error))?;
             places.extend(offsets.into_iter().map(|offset| place_at(number, offset)));
@@ -164,6 +175,21 @@ impl Log {
         let open = self.open.index.touching(place).into_iter();
         places.extend(open.map(|offset| place_at(self.open.number, offset)));
         Ok(places)
+    }
+
+    /// Places of the events with this mark, oldest first.
+    pub(super) fn marked(&self, mark: u64) -> Result<Vec<Place>, StoreError> {
+        self.touching_from(0, mark)
+    }
+
+    /// Every segment with its file and how much of it counts, oldest first.
+    pub(super) fn files(&self) -> Result<Vec<SegmentFile>, StoreError> {
+        let full = self.full.iter().map(|(&number, segment)| {
+            let length = segment.file.length().map_err(|error| unavailable(&error))?;
+            Ok((number, Arc::clone(&segment.file), length))
+        });
+        let open = (self.open.number, Arc::clone(&self.open.file), self.open.length);
+        full.chain(std::iter::once(Ok(open))).collect()
     }
 
     /// The segment that `place` is in.
@@ -216,12 +242,15 @@ pub(super) fn read_record(file: &dyn DiskFile, place: Place) -> Result<Record, S
     parse(&bytes[..got], place)
 }
 
-/// Adds a record to an index: the keys of an event, and which event it is about.
+/// Adds a record to an index: the keys and the mark of an event, and which records it is about.
 pub(super) fn index_record(index: &mut OpenIndex, record: &Record, offset: u32) {
     match record {
         Record::Accepted { event, .. } => {
             for key in record::keys(event) {
                 index.add_key(key, offset);
+            }
+            if let Some(mark) = record::mark_of(event) {
+                index.touch(mark, offset);
             }
         }
         // A second report may have brought the transaction: from now on the event is known by that too.
@@ -231,12 +260,52 @@ pub(super) fn index_record(index: &mut OpenIndex, record: &Record, offset: u32) 
                 index.add_key(key, offset);
             }
         }
-        Record::Settled { steps, .. } => {
-            for (place, _) in steps {
-                index.touch(*place, offset);
-            }
+        Record::Settled { steps, .. } => steps.iter().for_each(|(place, _)| index.touch(*place, offset)),
+        Record::Requeued { deliveries, .. } => deliveries.iter().for_each(|again| index.touch(again.place, offset)),
+        Record::Spilled { deliveries, .. } => deliveries.iter().for_each(|(place, _)| index.touch(*place, offset)),
+        Record::Discarded { places, .. } | Record::Forgotten { places, .. } => {
+            places.iter().for_each(|place| index.touch(*place, offset));
         }
-        Record::Destinations { .. } => {}
+        Record::Reported { receipt, .. } => index.touch(*receipt, offset),
+        Record::Destinations { .. } | Record::Steered { .. } | Record::Erased { .. } => {}
+    }
+}
+
+/// Reads the whole records of a segment between two offsets, in their order, until `see` says that it is enough. Damaged
+/// ones are left out.
+pub(super) fn walk(
+    file: &dyn DiskFile,
+    number: u32,
+    from: u64,
+    end: u64,
+    mut see: impl FnMut(Place, Record) -> bool,
+) -> Result<(), StoreError> {
+    let (mut window, mut start, mut at) = (Vec::new(), from, 0);
+    loop {
+        let place = start + at as u64;
+        if place >= end {
+            return Ok(());
+        }
+        let Some(frame) = record::frame(&window[at..]) else {
+            let wanted = record::frame_bytes(&window[at..]).unwrap_or(0).max(WALK_BYTES);
+            let more = read_from(file, place, wanted)?;
+            let grown = more.len() > window.len() - at;
+            (window, start, at) = (more, place, 0);
+            if grown {
+                continue;
+            }
+            let Some(next) = resume(&read_from(file, place, usize::MAX)?) else { return Ok(()) };
+            (window, start) = (Vec::new(), place + next as u64);
+            continue;
+        };
+        let offset = u32::try_from(place).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
+        let bytes = frame.len();
+        if let Some(record) = record::decode(frame)
+            && !see(place_at(number, offset), record)
+        {
+            return Ok(());
+        }
+        at += bytes;
     }
 }
 
@@ -311,6 +380,7 @@ fn read_from(file: &dyn DiskFile, offset: u64, most: usize) -> Result<Vec<u8>, S
 
 /// Where the next valid record is after damage at the start of `bytes`.
 fn resume(bytes: &[u8]) -> Option<usize> {
-    let plausible = |at: &usize| bytes.get(at + HEADER_BYTES) == Some(&record::VERSION);
+    let plausible =
+        |at: &usize| bytes.get(at + HEADER_BYTES).is_some_and(|version| (1..=record::VERSION).contains(version));
     (1..bytes.len()).filter(plausible).find(|&at| record::frame(&bytes[at..]).is_some())
 }

@@ -4,13 +4,19 @@
 //! Three parts: the book (what the records add up to, in memory), the log (segments and their indexes), and the
 //! committer, the one thread that writes. A record changes the book only after it is synced.
 
+mod audit;
 mod book;
 mod commit;
 pub mod disk;
+mod erase;
+mod history;
 mod index;
 mod log;
+mod operator;
+mod queue;
 mod record;
 mod segments;
+mod v1;
 
 use std::{
     collections::HashMap,
@@ -23,18 +29,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::{
     book::{Book, Place},
-    commit::{Committer, Op},
+    commit::{Committer, Group, Op},
     disk::Disk,
     log::Log,
+    queue::Taken,
     record::Record,
 };
 use super::{
-    Accepted, Balance, Config, DeliveryHistory, EventStore, Health, LeaseKey, Leased, Metrics, Settlement, Step,
-    StoreError, Timeline, Waiting,
+    Accepted, Answer, Audit, Balance, Cause, Config, Ended, EventStore, Forget, Forgotten, Health, LeaseKey, Leased,
+    Metrics, OperatorPause, Receipt, Reported, Requeue, Settlement, Spill, Standing, Step, StoreError, Timeline,
+    Waiting,
 };
 use crate::model::{
-    DestinationId, DestinationName, EventId, Failure, FileMark, IdentityKey, NewDelivery, NewEvent, NewState, Outcome,
-    SealedEvent, Time, VisitorId,
+    DestinationId, DestinationName, EventId, EventName, Failure, FailureClass, FileMark, IdentityKey, NewDelivery,
+    NewEvent, NewState, Outcome, SealedEvent, Time, TransactionId, VisitorId,
 };
 
 /// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
@@ -49,6 +57,8 @@ pub struct Journal {
     shared: Arc<Shared>,
     operations: Option<mpsc::Sender<Op>>,
     committer: Option<thread::JoinHandle<()>>,
+    /// Held by what changes deliveries that have ended, or segments that are full: one at a time.
+    operator: tokio::sync::Mutex<()>,
 }
 
 /// What the committer and everybody else share. Locks are held for moments, never over I/O of the committer.
@@ -109,10 +119,21 @@ impl Shared {
         Content::of(self.read(at)?)
     }
 
-    /// Every record about the event at `place` after its first, in their order.
-    fn history(&self, place: Place) -> Result<Vec<Record>, StoreError> {
+    /// Every record about the event at `place` after its first, with its own place, in their order. Damaged ones are passed
+    /// over.
+    fn history(&self, place: Place) -> Result<Vec<(Place, Record)>, StoreError> {
         let places = self.log().touching(place)?;
-        places.into_iter().map(|at| self.read(at)).collect()
+        let mut records = Vec::with_capacity(places.len());
+        for at in places {
+            match self.read(at) {
+                Ok(record) => records.push((at, record)),
+                Err(StoreError::Damaged(reason)) => {
+                    tracing::error!(reason, "a stored record is damaged and passed over")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// Where the event with this id is.
@@ -143,9 +164,10 @@ impl Content {
         }
     }
 
-    fn deadline(&self, destination: DestinationId) -> Time {
+    /// `None` for a delivery that did not start queued.
+    fn deadline(&self, destination: DestinationId) -> Option<Time> {
         let found = self.deadlines.iter().find(|(id, _)| *id == destination);
-        found.map_or(Time::from_ms(i64::MAX), |&(_, deadline)| deadline)
+        found.map(|&(_, deadline)| deadline)
     }
 }
 
@@ -163,7 +185,10 @@ impl Journal {
     /// # Errors
     /// What the disk says, or [`StoreError::Damaged`] where starting would lose acknowledged events silently.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Self, StoreError> {
-        let (log, book, checkpointed) = Log::open(&disk)?;
+        let (mut log, book, checkpointed) = Log::open(&disk)?;
+        if !book.erasing.is_empty() {
+            erase::erase_at_start(&disk, &mut log, &book)?;
+        }
         let shared = Arc::new(Shared {
             config,
             disk,
@@ -176,12 +201,86 @@ impl Journal {
             checkpointed: AtomicU32::new(checkpointed),
         });
         let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
-        let committer = Committer::new(Arc::clone(&shared), waiting);
+        let mut committer = Committer::new(Arc::clone(&shared), waiting);
+        let erased: Vec<Place> = shared.book().erasing.iter().copied().collect();
+        // The checkpoint may name a visitor, too: it is done when there is a new one.
+        if !erased.is_empty() && committer.roll_and_wait() {
+            committer.commit(Group::of(Record::Erased { places: erased }));
+        }
         let committer = thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { shared, operations: Some(operations), committer: Some(committer) })
+        Ok(Self { shared, operations: Some(operations), committer: Some(committer), operator: Default::default() })
+    }
+
+    async fn record(
+        &self,
+        decide: impl FnOnce(&mut Book) -> (Vec<Record>, u64) + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        self.ask(|reply| Op::Record { decide: Box::new(decide), reply }).await
+    }
+
+    /// The events of deliveries that were handed out. A damaged one ends dead, in the open.
+    async fn read_leased(
+        &self,
+        destination: DestinationId,
+        taken: Vec<Taken>,
+        now: Time,
+    ) -> Result<Vec<Leased>, StoreError> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken: Vec<(Taken, Place)> = {
+            let book = self.shared.book();
+            taken.into_iter().map(|taken| (taken, book.content_of(taken.0))).collect()
+        };
+        let keys: Vec<LeaseKey> = taken.iter().map(|&((event, token, _), _)| LeaseKey { event, token }).collect();
+        let read = self
+            .blocking(move |shared| {
+                // The lock is held to find a segment, not while records are read: the committer needs it too.
+                let file = |place| shared.log().file(place);
+                let mut window = log::Window::default();
+                let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
+                for ((event, token, tries), at) in taken {
+                    let key = LeaseKey { event, token };
+                    match window.read(at, file).and_then(Content::of) {
+                        Ok(content) => leased.push(Leased {
+                            key,
+                            attempts: tries.attempts,
+                            deadline: content.deadline(destination).unwrap_or(tries.deadline.time()),
+                            unknown_since: tries.unknown,
+                            event: content.event,
+                        }),
+                        Err(StoreError::Damaged(message)) => damaged.push((key, message)),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok((leased, damaged))
+            })
+            .await;
+        let (leased, damaged) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.release(destination, &keys);
+                return Err(error);
+            }
+        };
+        if !damaged.is_empty() {
+            tracing::error!(count = damaged.len(), "stored events are damaged; their deliveries end dead");
+            let steps = damaged.into_iter().map(|(key, message)| {
+                let failure = Failure { code: "damaged_record".into(), field: None, message };
+                (key, Step::Ended(Outcome::Dead { class: FailureClass::Event, failure }))
+            });
+            let steps = steps.collect();
+            let settlement =
+                Settlement { destination, at: now, attempt: None, steps, mark: None, exhibits: Vec::new() };
+            if let Err(error) = self.settle(settlement).await {
+                self.release(destination, &keys);
+                return Err(error);
+            }
+        }
+        Ok(leased)
     }
 
     async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Op) -> Result<T, StoreError> {
@@ -203,7 +302,15 @@ impl Journal {
             self.release(destination, &waiting);
             if !over.is_empty() {
                 let steps = over.into_iter().map(|leased| (leased.key, Step::Ended(Outcome::Expired))).collect();
-                self.settle(Settlement { destination, at: now, attempt: None, steps, mark: None }).await?;
+                self.settle(Settlement {
+                    destination,
+                    at: now,
+                    attempt: None,
+                    steps,
+                    mark: None,
+                    exhibits: Vec::new(),
+                })
+                .await?;
             }
         }
         Ok(())
@@ -300,55 +407,8 @@ impl EventStore for Journal {
         now: Time,
         until: Time,
     ) -> Result<Vec<Leased>, StoreError> {
-        let taken: Vec<(Place, u64, u16, Place)> = {
-            let mut book = self.shared.book();
-            let taken = book.queue(destination).lease(max, now, until);
-            taken.into_iter().map(|(place, token, n)| (place, token, n, book.content_of(place))).collect()
-        };
-        if taken.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<LeaseKey> = taken.iter().map(|&(event, token, ..)| LeaseKey { event, token }).collect();
-        let read = self
-            .blocking(move |shared| {
-                // The lock is held to find a segment, not while records are read: the committer needs it too.
-                let file = |place| shared.log().file(place);
-                let mut window = log::Window::default();
-                let (mut leased, mut damaged) = (Vec::with_capacity(taken.len()), Vec::new());
-                for (event, token, attempts, at) in taken {
-                    let key = LeaseKey { event, token };
-                    match window.read(at, file).and_then(Content::of) {
-                        Ok(content) => {
-                            let deadline = content.deadline(destination);
-                            leased.push(Leased { key, event: content.event, attempts, deadline });
-                        }
-                        Err(StoreError::Damaged(message)) => damaged.push((key, message)),
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok((leased, damaged))
-            })
-            .await;
-        let (leased, damaged) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                self.release(destination, &keys);
-                return Err(error);
-            }
-        };
-        if !damaged.is_empty() {
-            tracing::error!(count = damaged.len(), "stored events are damaged; their deliveries end dead");
-            let steps = damaged.into_iter().map(|(key, message)| {
-                let failure = Failure { code: "damaged_record".into(), field: None, message };
-                (key, Step::Ended(Outcome::Dead(failure)))
-            });
-            let settlement = Settlement { destination, at: now, attempt: None, steps: steps.collect(), mark: None };
-            if let Err(error) = self.settle(settlement).await {
-                self.release(destination, &keys);
-                return Err(error);
-            }
-        }
-        Ok(leased)
+        let taken = self.shared.book().queue(destination).lease(max, now, until);
+        self.read_leased(destination, taken, now).await
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<usize, StoreError> {
@@ -356,10 +416,150 @@ impl EventStore for Journal {
     }
 
     fn release(&self, destination: DestinationId, keys: &[LeaseKey]) {
+        self.defer(destination, keys, Time::default());
+    }
+
+    fn defer(&self, destination: DestinationId, keys: &[LeaseKey], due: Time) {
         let mut book = self.shared.book();
         for key in keys.iter().rev() {
-            book.queue(destination).release(*key);
+            book.queue(destination).release(*key, due);
         }
+    }
+
+    fn expiring(&self, destination: DestinationId, until: Time) -> u64 {
+        self.shared.book().queue(destination).expiring(until)
+    }
+
+    async fn lease_expired(
+        &self,
+        destination: DestinationId,
+        max: usize,
+        now: Time,
+        until: Time,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let taken = self.shared.book().queue(destination).lease_expired(max, now, until);
+        self.read_leased(destination, taken, now).await
+    }
+
+    async fn original(
+        &self,
+        destination: DestinationId,
+        transaction: &TransactionId,
+        names: &[EventName],
+    ) -> Result<Option<(SealedEvent, Standing)>, StoreError> {
+        let (transaction, names) = (transaction.clone(), names.to_vec());
+        self.blocking(move |shared| history::original(shared, destination, &transaction, &names)).await
+    }
+
+    async fn changes(&self, transaction: &TransactionId) -> Result<Vec<SealedEvent>, StoreError> {
+        let transaction = transaction.clone();
+        self.blocking(move |shared| history::changes(shared, &transaction)).await
+    }
+
+    async fn pause(&self, destination: DestinationId, pause: Option<OperatorPause>) -> Result<(), StoreError> {
+        self.record(move |_| (vec![Record::Steered { destination, pause }], 0)).await?;
+        Ok(())
+    }
+
+    fn paused(&self, destination: DestinationId) -> Option<OperatorPause> {
+        self.shared.book().queue(destination).paused.clone()
+    }
+
+    async fn dead_letters(&self, destination: DestinationId, after: u64, max: usize) -> Result<Vec<Ended>, StoreError> {
+        self.blocking(move |shared| history::dead_letters(shared, destination, after, max)).await
+    }
+
+    async fn ended(
+        &self,
+        destination: DestinationId,
+        from: Time,
+        to: Time,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Ended>, StoreError> {
+        self.blocking(move |shared| history::ended(shared, destination, from, to, after, max)).await
+    }
+
+    async fn requeue(&self, requeue: Requeue) -> Result<u64, StoreError> {
+        let _alone = self.operator.lock().await;
+        let Requeue { destination, events, at, due } = requeue;
+        let again = self.blocking(move |shared| operator::again(shared, destination, &events)).await?;
+        self.record(move |book| operator::requeue(book, destination, at, due, Cause::Operator, again)).await
+    }
+
+    async fn discard(
+        &self,
+        destination: DestinationId,
+        events: &[u64],
+        reason: String,
+        at: Time,
+    ) -> Result<u64, StoreError> {
+        let _alone = self.operator.lock().await;
+        let events = events.to_vec();
+        self.record(move |book| operator::discard(book, destination, &events, reason, at)).await
+    }
+
+    async fn spill(&self, from: DestinationId, to: DestinationId, max: usize, at: Time) -> Result<Spill, StoreError> {
+        let _alone = self.operator.lock().await;
+        let (deliveries, left) = self.blocking(move |shared| operator::spillable(shared, from, to, max)).await?;
+        let moved = self.record(move |book| operator::spill(book, from, to, at, deliveries)).await?;
+        Ok(Spill { moved, left })
+    }
+
+    async fn receipts(&self, destination: DestinationId, now: Time, max: usize) -> Result<Vec<Receipt>, StoreError> {
+        let due = self.shared.book().queue(destination).due_receipts(now, max);
+        let (receipts, gone) = self.blocking(move |shared| Ok(operator::receipts(shared, due))).await?;
+        for receipt in gone {
+            let status = "lost: the record of the request is damaged".to_owned();
+            let answer = Answer { at: now, status, taken: 0, counts: Vec::new(), again: None, resend: None };
+            self.report(destination, receipt, answer).await?;
+        }
+        Ok(receipts)
+    }
+
+    fn next_receipt(&self, destination: DestinationId) -> Option<Time> {
+        self.shared.book().queue(destination).next_receipt()
+    }
+
+    async fn report(&self, destination: DestinationId, receipt: u64, answer: Answer) -> Result<(), StoreError> {
+        let _alone = self.operator.lock().await;
+        let resend = answer.resend;
+        let again = match resend {
+            Some(_) => self.blocking(move |shared| operator::delivered_by(shared, destination, receipt)).await?,
+            None => Vec::new(),
+        };
+        let record = Record::Reported { destination, receipt, answer: answer.clone() };
+        self.record(move |book| {
+            let due = resend.unwrap_or(answer.at);
+            let (again, count) = operator::requeue(book, destination, answer.at, due, Cause::Report, again);
+            (std::iter::once(record).chain(again).collect(), count)
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn reported(&self, destination: DestinationId) -> Reported {
+        self.shared.book().queue(destination).reported.clone()
+    }
+
+    async fn audit(&self) -> Result<Audit, StoreError> {
+        self.blocking(audit::audit).await
+    }
+
+    async fn forget(&self, forget: &Forget, at: Time) -> Result<Forgotten, StoreError> {
+        let _alone = self.operator.lock().await;
+        let forget = forget.clone();
+        let (places, visitors) = self.blocking(move |shared| erase::events_of(shared, &forget)).await?;
+        if places.is_empty() {
+            return Ok(Forgotten::default());
+        }
+        let events = places.len() as u64;
+        let (of, to_erase) = (places.clone(), places.clone());
+        let skipped = self.record(move |book| erase::forget(book, at, of)).await?;
+        self.ask(|reply| Op::Roll { reply }).await?;
+        self.blocking(move |shared| erase::erase(shared, &to_erase)).await?;
+        self.record(move |_| (vec![Record::Erased { places }], 0)).await?;
+        Ok(Forgotten { events, skipped, visitors })
     }
 
     fn next_due(&self, destination: DestinationId) -> Option<Time> {
@@ -380,20 +580,7 @@ impl EventStore for Journal {
 
     async fn timeline(&self, id: &EventId) -> Result<Option<Timeline>, StoreError> {
         let id = id.clone();
-        self.blocking(move |shared| {
-            let Some(place) = shared.find(&id)? else { return Ok(None) };
-            let Record::Accepted { event, deliveries, .. } = shared.read(place)? else { return Ok(None) };
-            let mut timeline = Timeline { event, deliveries: deliveries.iter().map(DeliveryHistory::new).collect() };
-            for record in shared.history(place)? {
-                timeline.add(place, record);
-            }
-            let mut book = shared.book();
-            for delivery in timeline.deliveries.iter_mut().filter(|delivery| delivery.outcome.is_none()) {
-                delivery.due = book.queue(delivery.destination).due_of(place);
-            }
-            Ok(Some(timeline))
-        })
-        .await
+        self.blocking(move |shared| history::timeline(shared, &id)).await
     }
 
     fn balance(&self) -> Balance {
@@ -408,6 +595,7 @@ impl EventStore for Journal {
     }
 
     async fn retain(&self, now: Time) -> Result<(), StoreError> {
+        let _alone = self.operator.lock().await;
         self.expire_unregistered(now).await?;
         self.ask(|reply| Op::Retain { now, reply }).await
     }
@@ -425,45 +613,6 @@ impl EventStore for Journal {
 
     fn metrics(&self) -> &Metrics {
         &self.shared.metrics
-    }
-}
-
-impl DeliveryHistory {
-    fn new(delivery: &NewDelivery) -> Self {
-        let outcome = match delivery.state {
-            NewState::Queued { .. } => None,
-            NewState::Skipped(reason) => Some(Outcome::Skipped(reason)),
-            NewState::Expired => Some(Outcome::Expired),
-        };
-        Self { destination: delivery.destination, start: delivery.state, attempts: Vec::new(), outcome, due: None }
-    }
-}
-
-impl Timeline {
-    fn add(&mut self, place: Place, record: Record) {
-        match record {
-            Record::Changed { event, deliveries, .. } => {
-                self.event = event;
-                for new in deliveries {
-                    let known = self.deliveries.iter_mut().find(|old| old.destination == new.destination);
-                    if let Some(delivery) = known.filter(|delivery| delivery.outcome.is_none()) {
-                        let attempts = std::mem::take(&mut delivery.attempts);
-                        *delivery = DeliveryHistory { attempts, ..DeliveryHistory::new(&new) };
-                    }
-                }
-            }
-            Record::Settled { destination, attempt, steps, .. } => {
-                let delivery = self.deliveries.iter_mut().find(|delivery| delivery.destination == destination);
-                let step = steps.into_iter().find(|(about, _)| *about == place);
-                if let (Some(delivery), Some((_, step))) = (delivery, step) {
-                    if let Step::Ended(outcome) = &step {
-                        delivery.outcome = Some(outcome.clone());
-                    }
-                    delivery.attempts.push((attempt, step));
-                }
-            }
-            Record::Accepted { .. } | Record::Destinations { .. } => {}
-        }
     }
 }
 

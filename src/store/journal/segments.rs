@@ -14,7 +14,7 @@ use super::{
     log::{CHECKPOINT, FullSegment, OpenSegment, SegmentIndex, index_name, segment_name},
     record::Record,
 };
-use crate::model::Time;
+use crate::{model::Time, store::StoreError};
 
 /// A segment is written to for this long at most.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(86_400);
@@ -73,6 +73,29 @@ impl Committer {
         }
     }
 
+    /// Begins a new segment if anybody asked for one, and answers when the full one has its files.
+    pub(super) fn roll_for_those_who_wait(&mut self) {
+        let waiting = self.rolls.take();
+        if waiting.is_empty() {
+            return;
+        }
+        let rolled = self.roll_and_wait();
+        for reply in waiting {
+            let failure = StoreError::Unavailable("no new journal segment could be made".into());
+            let _gone = reply.send(if rolled { Ok(()) } else { Err(failure) });
+        }
+    }
+
+    /// Begins a new segment, and waits for the files of the full one. Whether both are there.
+    pub(super) fn roll_and_wait(&mut self) -> bool {
+        let next = self.log(|log| log.open.number) + 1;
+        self.roll();
+        if let Some(background) = self.background.take() {
+            let _ended = background.join();
+        }
+        self.shared.checkpointed.load(Ordering::Acquire) == next
+    }
+
     /// Deletes segments from the oldest on, as far as the checkpoint on disk covers them and nothing in them is queued or inside its retention.
     pub(super) fn retain(&self, now: Time) -> io::Result<()> {
         let config = &self.shared.config;
@@ -83,7 +106,7 @@ impl Committer {
         let checkpointed = self.shared.checkpointed.load(Ordering::Acquire);
         let numbers: Vec<u32> = self.log(|log| log.full.keys().copied().filter(|&n| n < checkpointed).collect());
         for number in numbers {
-            let state = self.shared.book().segments.get(&number).copied().unwrap_or_default();
+            let state = self.shared.book().segments.get(&number).cloned().unwrap_or_default();
             let kept = if state.dead > 0 { config.dead_letters } else { config.delivered };
             if state.pending > 0 || state.last.plus(kept.max(config.dedupe)) > now {
                 break;

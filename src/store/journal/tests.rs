@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::store::{
-    Stores,
+    Exhibit, Stores,
     conformance::{self, START, lease, purchase, queued, settle, two},
     memory::{self, SimulatedDisk},
 };
@@ -11,10 +11,24 @@ fn open(disk: &SimulatedDisk) -> Stores {
     memory::open(disk.clone(), conformance::config(Path::new("unused"))).expect("opens")
 }
 
+/// What a restart must not change of one destination.
+type Standing = (super::super::Counts, Option<OperatorPause>, Reported, Option<Time>, Vec<u64>);
+
 /// Everything a restart must not change.
-fn state(stores: &Stores) -> (u64, Vec<super::super::Counts>) {
+fn state(stores: &Stores) -> (u64, Vec<Standing>) {
     let balance = stores.events.balance();
-    (balance.accepted, balance.destinations.into_iter().map(|(_, counts)| counts).collect())
+    let hours = |hours: u64| START.plus(std::time::Duration::from_secs(hours * 3600));
+    let standing = |(id, counts)| {
+        let expiring = (0..200).step_by(12).map(|hour| stores.events.expiring(id, hours(hour))).collect();
+        let events = &stores.events;
+        (counts, events.paused(id), events.reported(id), events.next_receipt(id), expiring)
+    };
+    (balance.accepted, balance.destinations.into_iter().map(standing).collect())
+}
+
+async fn letters(stores: &Stores, id: DestinationId) -> Vec<(u64, Outcome, Option<Exhibit>)> {
+    let letters = stores.events.dead_letters(id, 0, 1000).await.expect("lists");
+    letters.into_iter().map(|letter| (letter.number, letter.outcome, letter.exhibit)).collect()
 }
 
 #[tokio::test]
@@ -180,10 +194,7 @@ async fn damage_is_noticed_and_costs_only_what_it_hit() {
     assert_eq!(open(&disk).events.balance().accepted, 4);
 }
 
-/// The journal of version 1, byte for byte: what a released version wrote must stay readable.
-#[test]
-fn records_of_every_released_form_still_decode() {
-    let fixture: &[u8] = include_bytes!("fixtures/v1.log");
+fn decoded(fixture: &[u8]) -> Vec<Record> {
     let mut at = 0;
     let mut records = Vec::new();
     while let Some(frame) = record::frame(&fixture[at..]) {
@@ -191,7 +202,24 @@ fn records_of_every_released_form_still_decode() {
         at += frame.len();
     }
     assert_eq!(at, fixture.len());
-    assert_eq!(records, sample_records());
+    records
+}
+
+/// The journals of all versions, byte for byte: what a released version wrote must stay readable.
+#[test]
+fn records_of_every_released_form_still_decode() {
+    assert_eq!(decoded(include_bytes!("fixtures/v2.log")), sample_records());
+    let mut first = sample_records();
+    first.truncate(4);
+    if let Record::Settled { attempt: Some(attempt), steps, exhibits, .. } = &mut first[3] {
+        attempt.receipt = false;
+        exhibits.clear();
+        steps.truncate(3);
+        if let Step::Again { unknown, .. } = &mut steps[1].1 {
+            *unknown = false;
+        }
+    }
+    assert_eq!(decoded(include_bytes!("fixtures/v1.log")), first);
 }
 
 /// One record of each kind with every field set.
@@ -236,37 +264,65 @@ fn sample_records() -> Vec<Record> {
         to(2, NewState::Expired),
     ];
     let failure = Failure { code: "100".into(), field: Some("value".into()), message: "no".into() };
-    let attempt = Attempt { at: START, status: Some(400), trace_id: Some("t".into()), duration_ms: 9 };
+    let attempt = Attempt { at: START, status: Some(400), trace_id: Some("t".into()), duration_ms: 9, receipt: true };
     let place = book::place_at(1, 0);
+    let again = record::Again { place, content: place + 1, was: record::End::Dead, deadline: START };
     vec![
         Record::Destinations { names: vec!["meta".into()], missed: vec![(DestinationId(0), 3)] },
         Record::Accepted { event: event.clone(), deliveries: deliveries.clone(), waits_for: VisitorId::new("v1").ok() },
-        Record::Changed {
-            place,
-            event,
-            deliveries,
-            deadlines: vec![(DestinationId(0), START)],
-            pending: 1,
-            completed: true,
-        },
+        Record::Changed { place, event, deliveries, deadlines: vec![(DestinationId(0), START)], completed: true },
         Record::Settled {
             destination: DestinationId(0),
             at: START,
             attempt: Some(attempt),
             steps: vec![
-                (place, Step::Ended(Outcome::Dead(failure.clone()))),
-                (place + 1, Step::Again { due: START, failure }),
+                (place, Step::Ended(Outcome::Dead { class: FailureClass::Event, failure: failure.clone() })),
+                (place + 1, Step::Again { due: START, failure, unknown: true }),
                 (place + 2, Step::Ended(Outcome::Delivered)),
+                (place + 3, Step::Wait { due: START, reason: WaitReason::Original }),
             ],
             mark: Some(FileMark { file: "f.csv".into(), length: 12 }),
+            exhibits: vec![(place, Exhibit::new(b"{}", b"{\"error\":1}"))],
         },
+        Record::Requeued {
+            destination: DestinationId(0),
+            at: START,
+            due: START,
+            cause: Cause::Report,
+            deliveries: vec![again],
+        },
+        Record::Discarded { destination: DestinationId(0), at: START, reason: "test".into(), places: vec![place] },
+        Record::Spilled {
+            from: DestinationId(0),
+            to: DestinationId(1),
+            at: START,
+            deliveries: vec![(place, Some(again)), (place + 1, None)],
+        },
+        Record::Steered {
+            destination: DestinationId(0),
+            pause: Some(OperatorPause { reason: "holiday".into(), since: START }),
+        },
+        Record::Reported {
+            destination: DestinationId(0),
+            receipt: place,
+            answer: Answer {
+                at: START,
+                status: "PARTIAL_SUCCESS".into(),
+                taken: 1,
+                counts: vec![("TOO_RECENT_CLICK".into(), 1)],
+                again: Some(START),
+                resend: Some(START),
+            },
+        },
+        Record::Forgotten { at: START, places: vec![place], skipped: vec![(DestinationId(0), place)] },
+        Record::Erased { places: vec![place] },
     ]
 }
 
 #[test]
 fn the_fixture_is_what_this_build_writes() {
     let bytes: Vec<u8> = sample_records().iter().flat_map(record::encode).collect();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/fixtures/v1.log");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/fixtures/v2.log");
     if std::env::var_os("WRITE_FIXTURES").is_some() {
         std::fs::write(path, &bytes).expect("writes");
     }
@@ -297,9 +353,14 @@ async fn replay_always_agrees_with_the_live_process() {
         let mut now = START;
         for step in 0..120 {
             now = now.plus(std::time::Duration::from_secs(dice.roll(20)));
-            match dice.roll(10) {
+            match dice.roll(16) {
                 0..=3 => {
-                    let mut new = queued(purchase(&format!("e{}", dice.roll(60)), now), &ids);
+                    let mut event = purchase(&format!("e{}", dice.roll(60)), now);
+                    if dice.roll(3) == 0 {
+                        let digest = crate::model::Digest::of_token(&format!("p{}", dice.roll(4)));
+                        event.user.emails = vec![crate::model::Spelled { meta: Some(digest), google: Some(digest) }];
+                    }
+                    let mut new = queued(event, &ids);
                     if dice.roll(3) == 0 {
                         new.event.context.cookies.fbp = Some(format!("fb.1.1.{step}"));
                     }
@@ -324,12 +385,20 @@ async fn replay_always_agrees_with_the_live_process() {
                     let at = usize::try_from(dice.roll(leased.len() as u64)).expect("small");
                     let (id, one) = leased.swap_remove(at);
                     let failure = Failure::default();
-                    let step = match dice.roll(4) {
-                        0 => Step::Again { due: now.plus(std::time::Duration::from_secs(5)), failure },
-                        1 => Step::Ended(Outcome::Dead(failure)),
+                    let due = now.plus(std::time::Duration::from_secs(5));
+                    let step = match dice.roll(6) {
+                        0 => Step::Again { due, failure, unknown: dice.roll(2) == 0 },
+                        1 => Step::Ended(Outcome::Dead { class: FailureClass::Event, failure }),
+                        2 => Step::Wait { due, reason: crate::model::WaitReason::Original },
                         _ => Step::Ended(Outcome::Delivered),
                     };
-                    settle(&stores, id, vec![(one.key, step)], now).await;
+                    let (trace_id, receipt) = (Some("t".into()), dice.roll(2) == 0);
+                    let attempt = crate::model::Attempt { at: now, status: None, trace_id, duration_ms: 1, receipt };
+                    let exhibits = vec![(one.key, Exhibit::new(b"{}", b"no"))];
+                    let (destination, steps) = (id, vec![(one.key, step)]);
+                    let settlement =
+                        Settlement { destination, at: now, attempt: Some(attempt), steps, mark: None, exhibits };
+                    stores.events.settle(settlement).await.expect("settles");
                 }
                 8 => {
                     for visitor in stores.events.awaited() {
@@ -342,10 +411,51 @@ async fn replay_always_agrees_with_the_live_process() {
                         }
                     }
                 }
+                9 => {
+                    let id = ids[usize::try_from(dice.roll(2)).expect("small")];
+                    let ended = stores.events.ended(id, START, now, 0, 3).await;
+                    let events = ended.expect("lists").iter().map(|ended| (ended.number, now.plus(WEEK))).collect();
+                    let requeue = Requeue { destination: id, events, at: now, due: now };
+                    stores.events.requeue(requeue).await.expect("requeues");
+                }
+                10 => {
+                    let id = ids[usize::try_from(dice.roll(2)).expect("small")];
+                    let some: Vec<u64> =
+                        letters(&stores, id).await.into_iter().map(|letter| letter.0).take(2).collect();
+                    stores.events.discard(id, &some, "no".into(), now).await.expect("discards");
+                    let pause = OperatorPause { reason: step.to_string(), since: now };
+                    stores.events.pause(id, (dice.roll(2) == 0).then_some(pause)).await.expect("pauses");
+                }
+                11 => {
+                    let max = usize::try_from(dice.roll(4)).expect("small");
+                    stores.events.spill(ids[0], ids[1], max, now).await.expect("spills");
+                }
+                12 => {
+                    let id = ids[usize::try_from(dice.roll(2)).expect("small")];
+                    for receipt in stores.events.receipts(id, now.plus(WEEK), 2).await.expect("reads") {
+                        let again = (dice.roll(3) == 0).then(|| now.plus(std::time::Duration::from_secs(900)));
+                        let resend = again.is_none().then(|| now.plus(std::time::Duration::from_secs(9)));
+                        let counts = vec![("TOO_RECENT_CLICK".to_owned(), 1)];
+                        let answer = Answer { at: now, status: "FAILED".into(), taken: 0, counts, again, resend };
+                        stores.events.report(id, receipt.number, answer).await.expect("reports");
+                    }
+                }
+                13 if dice.roll(4) == 0 => {
+                    let digest = crate::model::Digest::of_token(&format!("p{}", dice.roll(4)));
+                    let emails = vec![crate::model::Spelled { meta: Some(digest), google: Some(digest) }];
+                    let user = crate::model::SealedUser { emails, ..Default::default() };
+                    let forget = Forget { visitors: Vec::new(), keys: user.identity_keys().collect() };
+                    stores.events.forget(&forget, now).await.expect("forgets");
+                }
                 _ => {
+                    let audit = stores.events.audit().await.expect("audits");
+                    assert_eq!(audit.drift, [], "seed {seed}, step {step}");
                     let before = state(&stores);
                     let after = open(&disk.after_power_cut(0));
                     assert_eq!(state(&after), before, "seed {seed}, step {step}");
+                    for id in ids {
+                        assert_eq!(letters(&after, id).await, letters(&stores, id).await, "seed {seed}, step {step}");
+                    }
                     assert_eq!(sorted(after.events.awaited()), sorted(stores.events.awaited()), "seed {seed}");
                     if dice.roll(3) == 0 {
                         drop(stores);
@@ -364,6 +474,11 @@ async fn replay_always_agrees_with_the_live_process() {
             let all = stores.events.lease(id, 1000, later, later.plus(WEEK)).await.expect("leases");
             let places: std::collections::BTreeSet<u64> = all.iter().map(|leased| leased.key.event).collect();
             assert_eq!((all.len() as u64, places.len() as u64), (counts.queued, counts.queued), "seed {seed}");
+            for leased in all {
+                let id = leased.event.event_id.clone();
+                let timeline = stores.events.timeline(&id).await.expect("reads").expect("is there");
+                assert_eq!(leased.event, timeline.event, "seed {seed}: the newest content is sent");
+            }
         }
     }
 }
@@ -437,4 +552,107 @@ async fn little_traffic_is_kept_no_longer_than_much() {
         let there = disk.list().expect("lists").contains(&"00000001.log".to_owned());
         assert_eq!(there, kept, "what expired on day 50 is kept for thirty days from then");
     }
+}
+
+/// Whether anything on disk tells of this person.
+fn tells_of_ada(disk: &SimulatedDisk, digest: crate::model::Digest) -> Vec<String> {
+    let told = |bytes: &[u8]| {
+        let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        has(digest.bytes()) || has(b"v-ada") || has(b"203.0.113.77")
+    };
+    let names = disk.list().expect("lists");
+    names.into_iter().filter(|name| told(&disk.read(name).expect("reads").unwrap_or_default())).collect()
+}
+
+#[tokio::test]
+async fn a_person_who_is_forgotten_is_on_disk_no_more_whenever_the_power_goes() {
+    let digest = crate::model::Digest::of_token("ada@example.com");
+    let mut outcomes = std::collections::BTreeSet::new();
+    for writes in (0..14).map(Some).chain([None]) {
+        let disk = SimulatedDisk::default();
+        let stores = open(&disk);
+        let ids = two(&stores).await;
+        for i in 0..12 {
+            let mut event = purchase(&format!("e{i}"), START);
+            let filler = serde_json::Map::from_iter([("x".to_owned(), serde_json::Value::from("y".repeat(9 << 10)))]);
+            event.properties = crate::model::Properties::new(&filler).expect("serialises");
+            if i % 2 == 0 {
+                event.user.emails = vec![crate::model::Spelled { meta: Some(digest), google: None }];
+                event.visitor_id = VisitorId::new("v-ada").ok();
+                event.context.url = Some(crate::model::Sensitive::new("https://x.example/?ip=203.0.113.77".into()));
+            }
+            let mut new = queued(event, &ids);
+            new.waits_for = new.event.visitor_id.clone();
+            stores.events.accept(vec![new]).await.expect("accepts");
+        }
+        let leased = lease(&stores, ids[0], START).await;
+        let failure = Failure::default();
+        let step = Step::Ended(Outcome::Dead { class: FailureClass::Event, failure });
+        let exhibits = vec![(leased[0].key, Exhibit::new(b"{\"visitor\":\"v-ada\"}", b"no"))];
+        let (destination, steps) = (ids[0], vec![(leased[0].key, step)]);
+        let settlement = Settlement { destination, at: START, attempt: None, steps, mark: None, exhibits };
+        stores.events.settle(settlement).await.expect("settles");
+        assert!(tells_of_ada(&disk, digest).len() > 1, "in several segments");
+        disk.fail_after(writes);
+        let forget = Forget { visitors: VisitorId::new("v-ada").into_iter().collect(), keys: Vec::new() };
+        let told = stores.events.forget(&forget, START).await;
+        disk.fail_after(None);
+        assert!(told.is_err() || tells_of_ada(&disk, digest).is_empty(), "{writes:?}");
+        let after = disk.after_power_cut(0);
+        let reopened = open(&after);
+        let recorded = reopened.events.balance().destinations[0].1.skipped > 0;
+        assert_eq!(tells_of_ada(&after, digest).is_empty(), recorded, "{writes:?}: all of it or nothing");
+        assert!(recorded || told.is_err(), "{writes:?}");
+        outcomes.insert((recorded, told.is_ok()));
+        assert_eq!(reopened.events.audit().await.expect("audits").drift, []);
+        let forgotten = reopened.events.forget(&forget, START).await.expect("forgets");
+        assert_eq!((forgotten.events == 0, tells_of_ada(&after, digest)), (recorded, Vec::new()));
+        assert_eq!(reopened.events.balance().accepted, 12);
+    }
+    assert_eq!(outcomes.len(), 3, "it was cut off before, in between, and not at all: {outcomes:?}");
+}
+
+/// A checkpoint as version 1 wrote it, field by field.
+#[tokio::test]
+async fn a_checkpoint_of_version_1_is_read_and_its_counts_go_on() {
+    type Queue = (Vec<u64>, Vec<(Time, u64, u16)>, super::super::Counts, Option<FileMark>);
+    type Tracked = (u64, (u16, Option<VisitorId>, Option<u64>));
+    let disk = SimulatedDisk::default();
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    for id in ["e1", "e2", "e3"] {
+        stores.events.accept(vec![queued(purchase(id, START), &ids)]).await.expect("accepts");
+    }
+    let leased = lease(&stores, ids[0], START).await;
+    let places: Vec<u64> = leased.iter().map(|leased| leased.key.event).collect();
+    settle(&stores, ids[0], vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
+    drop(stores);
+    // As if segment 1 were full, and 90 more events in segments that are gone.
+    let counts = |delivered| super::super::Counts { delivered, ..Default::default() };
+    let step = |from: usize| places[from..].windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>();
+    let ready = |from: usize| [vec![places[from]], step(from)].concat();
+    let queues: Vec<Queue> = vec![(ready(1), vec![], counts(91), None), (ready(0), vec![], counts(90), None)];
+    let tracked: Vec<Tracked> = vec![];
+    let segments: Vec<(u32, (u64, u64, Time))> = vec![(1, (5, 0, START))];
+    let snapshot = (2_u32, vec!["meta", "google"], 93_u64, queues, tracked, segments);
+    let mut frame = record::encode(&snapshot);
+    frame[record::HEADER_BYTES] = 1;
+    let checksum = crc32fast::hash(&frame[record::HEADER_BYTES..]);
+    frame[4..record::HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    disk.replace("checkpoint", &frame).expect("writes");
+    disk.open("00000002.log").expect("opens").sync().expect("syncs");
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    let told = |stores: &Stores| -> Vec<(u64, u64)> {
+        let balance = stores.events.balance();
+        balance.destinations.iter().map(|(_, counts)| (counts.delivered, counts.queued)).collect()
+    };
+    assert_eq!(told(&stores), [(91, 2), (90, 3)]);
+    assert_eq!(stores.events.audit().await.expect("audits").drift, []);
+    stores.events.accept(vec![queued(purchase("e4", START), &ids)]).await.expect("accepts");
+    let steps = lease(&stores, ids[0], START).await.iter().map(|l| (l.key, Step::Ended(Outcome::Delivered))).collect();
+    settle(&stores, ids[0], steps, START).await;
+    assert_eq!(told(&stores), [(94, 0), (90, 4)]);
+    assert_eq!(stores.events.audit().await.expect("audits").drift, []);
+    assert_eq!(told(&open(&disk.after_power_cut(0))), [(94, 0), (90, 4)]);
 }

@@ -137,9 +137,14 @@ drain = "5s"
 
     /// Starts the relay and waits until it listens.
     pub(crate) fn start(&self) -> Relay {
+        self.start_as(self.command())
+    }
+
+    /// Starts the relay by this command, such as one that wraps it, and waits until it listens.
+    pub(crate) fn start_as(&self, mut command: Command) -> Relay {
         let log = self.directory.path().join("log.txt");
         let log = std::fs::File::options().create(true).append(true).open(log).expect("a log file");
-        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut banner = Vec::new();
         for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
             banner.push(line.expect("is text"));

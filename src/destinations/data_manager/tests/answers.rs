@@ -15,7 +15,8 @@ fn interpret(events: usize, status: u16, retry_after: Option<Duration>, body: &s
         .take(events)
         .map(|event| SealedEvent { name: name(event), ..full() })
         .collect();
-    let response = Response::Http { status, retry_after, body: Bytes::copy_from_slice(body.as_bytes()) };
+    let response =
+        Response::Http { status, retry_after, headers: Vec::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
     google().interpret(&batch, &response)
 }
 
@@ -52,6 +53,7 @@ fn kinds(verdicts: &[Verdict]) -> Vec<&'static str> {
         Verdict::Retry { .. } => "retry",
         Verdict::Blocked(_) => "blocked",
         Verdict::Rejected(_) => "rejected",
+        Verdict::Misconfigured(_) => "misconfigured",
         Verdict::Isolate(_) => "isolate",
         Verdict::Resend => "resend",
     };
@@ -190,7 +192,7 @@ fn a_detail_of_another_shape_hides_nothing() {
 fn the_request_id_is_kept() {
     let trace = |body: &str| {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        google().trace_id(&Response::Http { status: 200, retry_after: None, body })
+        google().trace_id(&Response::Http { status: 200, retry_after: None, headers: Vec::new(), body })
     };
     assert_eq!(trace(r#"{"requestId":"abc-123"}"#).as_deref(), Some("abc-123"));
     assert_eq!(trace(&error(&[]).to_string()).as_deref(), Some("t-0kvhEbpaGl"));

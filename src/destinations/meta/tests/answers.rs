@@ -7,7 +7,7 @@ use super::*;
 const TRACE: &str = "AbCdEf123_-x";
 
 fn response(status: u16, body: &str) -> Response {
-    Response::Http { status, retry_after: None, body: Bytes::from(body.to_owned()) }
+    Response::Http { status, retry_after: None, headers: Vec::new(), body: Bytes::from(body.to_owned()) }
 }
 
 fn error(status: u16, fields: Value) -> Response {
@@ -120,7 +120,7 @@ fn a_page_instead_of_an_answer_is_tried_again() {
 fn the_wait_that_meta_asks_for_is_passed_on() {
     let body = Bytes::from_static(br#"{"error":{"code":4,"message":"Application request limit reached"}}"#);
     let after = Some(Duration::from_secs(90));
-    let limited = Response::Http { status: 403, retry_after: after, body };
+    let limited = Response::Http { status: 403, retry_after: after, headers: Vec::new(), body };
     assert!(matches!(verdict(2, &limited), Verdict::Retry { after: asked, .. } if asked == after));
 }
 

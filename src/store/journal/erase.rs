@@ -1,0 +1,180 @@
+//! Forgetting a person: everything that tells who it was is cut out of every record, and each record keeps its length, so
+//! that all places stay good.
+//!
+//! 1. The committer records which events it is about, and skips what is queued of them (`Forgotten`).
+//! 2. A new segment begins, so that all records about them are in full ones.
+//! 3. Each of these segments is written anew beside the old one and put in its place; then its index is.
+//! 4. The committer records that it is done (`Erased`).
+//!
+//! After a crash between 1 and 4, opening the journal does step 3 again. Doing it twice changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{
+    Shared,
+    book::{Book, Place, offset_of, segment_of},
+    disk::Disk,
+    index::{FullIndex, OpenIndex},
+    log::{self, FullSegment, Log, SegmentIndex, index_name, segment_name, unavailable},
+    record::{self, Record},
+};
+use crate::{
+    model::{Context, IdentityKey, Properties, SealedEvent, SealedUser, Time, VisitorId},
+    store::{Forget, StoreError},
+};
+
+/// Every event of the person, and the visitors these events name.
+pub(super) fn events_of(shared: &Shared, forget: &Forget) -> Result<(Vec<Place>, Vec<VisitorId>), StoreError> {
+    let visitors: HashSet<&VisitorId> = forget.visitors.iter().collect();
+    let keys: HashSet<IdentityKey> = forget.keys.iter().copied().collect();
+    let is_theirs = |event: &SealedEvent| {
+        event.visitor_id.as_ref().is_some_and(|id| visitors.contains(id))
+            || event.user.identity_keys().any(|key| keys.contains(&key))
+    };
+    let (mut places, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let files = shared.log().files()?;
+    for (number, file, end) in files {
+        log::walk(&*file, number, 0, end, |at, record| {
+            if let Some((place, event)) = record.about(at).filter(|(_, event)| is_theirs(event)) {
+                places.insert(place);
+                named.extend(event.visitor_id);
+            }
+            true
+        })?;
+    }
+    Ok((places.into_iter().collect(), named.into_iter().collect()))
+}
+
+/// What records that these events' person is forgotten, and how many deliveries are skipped with it.
+pub(super) fn forget(book: &mut Book, at: Time, places: Vec<Place>) -> (Vec<Record>, u64) {
+    let queued = |&place: &Place| book.queued_at(place).into_iter().map(move |destination| (destination, place));
+    let skipped: Vec<_> = places.iter().flat_map(queued).collect();
+    let count = skipped.len() as u64;
+    (vec![Record::Forgotten { at, places, skipped }], count)
+}
+
+/// Erases the person of these events from every full segment.
+pub(super) fn erase(shared: &Shared, places: &[Place]) -> Result<(), StoreError> {
+    let targets = targets(&shared.log(), places)?;
+    for (number, offsets) in targets {
+        let file = shared.log().full.get(&number).map(|segment| Arc::clone(&segment.file));
+        let Some(file) = file else {
+            return Err(StoreError::Unavailable("the segment to erase from is still written to".into()));
+        };
+        let segment = rewrite(shared.disk.as_ref(), number, &*file, &offsets, places)?;
+        let mut log = shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        log.full.insert(number, Arc::new(segment));
+    }
+    Ok(())
+}
+
+/// Does it for a journal that is being opened, in the segment that is written to as well.
+pub(super) fn erase_at_start(disk: &Arc<dyn Disk>, log: &mut Log, book: &Book) -> Result<(), StoreError> {
+    let places: Vec<Place> = book.erasing.iter().copied().collect();
+    for (number, offsets) in targets(log, &places)? {
+        let open = number == log.open.number;
+        let file = if open { Some(&log.open.file) } else { log.full.get(&number).map(|segment| &segment.file) };
+        let Some(file) = file.map(Arc::clone) else { continue };
+        let FullSegment { file, index } = rewrite(disk.as_ref(), number, &*file, &offsets, &places)?;
+        if !open {
+            log.full.insert(number, Arc::new(FullSegment { file, index }));
+            continue;
+        }
+        log.open.file = file;
+        log.open.index = reindex(&*log.open.file, number, log.open.length)?;
+        // It is made when the segment is full.
+        disk.remove(&index_name(number)).map_err(|error| unavailable(&error))?;
+    }
+    Ok(())
+}
+
+/// The records with something of these events' person, by segment.
+fn targets(log: &Log, places: &[Place]) -> Result<BTreeMap<u32, Vec<u32>>, StoreError> {
+    let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for &place in places {
+        for at in std::iter::once(place).chain(log.touching(place)?) {
+            targets.entry(segment_of(at)).or_default().push(offset_of(at));
+        }
+    }
+    for offsets in targets.values_mut() {
+        offsets.sort_unstable();
+        offsets.dedup();
+    }
+    Ok(targets)
+}
+
+/// Writes a segment anew without the person of these events. What is damaged stays as it is.
+fn rewrite(
+    disk: &dyn Disk,
+    number: u32,
+    file: &dyn super::disk::DiskFile,
+    offsets: &[u32],
+    places: &[Place],
+) -> Result<FullSegment, StoreError> {
+    let io = |error: std::io::Error| unavailable(&error);
+    let mut bytes = vec![0; usize::try_from(file.length().map_err(io)?).unwrap_or(0)];
+    let got = file.read_at(&mut bytes, 0).map_err(io)?;
+    bytes.truncate(got);
+    for &offset in offsets {
+        let start = offset as usize;
+        let Some(frame) = bytes.get(start..).and_then(record::frame) else { continue };
+        let length = frame.len();
+        let Some(cleared) = record::decode(frame).and_then(|record| without_person(record, places)) else { continue };
+        let Some(cleared) = record::encode_padded(&cleared, length) else {
+            return Err(StoreError::Damaged("a record grew when its person was erased".into()));
+        };
+        bytes[start..start + length].copy_from_slice(&cleared);
+    }
+    disk.replace(&segment_name(number), &bytes).map_err(io)?;
+    let file = disk.open(&segment_name(number)).map_err(io)?;
+    let index = reindex(&*file, number, bytes.len() as u64)?;
+    disk.replace(&index_name(number), &index.encode()).map_err(io)?;
+    let stored = FullIndex::open(disk.open(&index_name(number)).map_err(io)?).map_err(io)?;
+    let index = stored.map_or(SegmentIndex::Memory(index), SegmentIndex::Disk);
+    Ok(FullSegment { file, index: RwLock::new(index) })
+}
+
+fn reindex(file: &dyn super::disk::DiskFile, number: u32, length: u64) -> Result<OpenIndex, StoreError> {
+    let mut index = OpenIndex::default();
+    log::walk(file, number, 0, length, |at, record| {
+        log::index_record(&mut index, &record, offset_of(at));
+        true
+    })?;
+    Ok(index)
+}
+
+/// The record without what tells who the person is; `None` if it tells nothing.
+fn without_person(record: Record, places: &[Place]) -> Option<Record> {
+    Some(match record {
+        Record::Accepted { event, deliveries, .. } => {
+            Record::Accepted { event: nobody(event), deliveries, waits_for: None }
+        }
+        Record::Changed { place, event, deliveries, deadlines, completed } => {
+            Record::Changed { place, event: nobody(event), deliveries, deadlines, completed }
+        }
+        Record::Settled { destination, at, attempt, steps, mark, mut exhibits } => {
+            let before = exhibits.len();
+            exhibits.retain(|(place, _)| !places.contains(place));
+            if exhibits.len() == before {
+                return None;
+            }
+            Record::Settled { destination, at, attempt, steps, mark, exhibits }
+        }
+        _ => return None,
+    })
+}
+
+/// The event without its person: what it was, what it was worth and what it is known by stay.
+fn nobody(event: SealedEvent) -> SealedEvent {
+    SealedEvent {
+        visitor_id: None,
+        joined_by: None,
+        user: SealedUser::default(),
+        context: Context::default(),
+        properties: Properties::default(),
+        ..event
+    }
+}
