@@ -29,7 +29,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the relay
     Serve(serve::Arguments),
-    /// Validate the configuration and list all problems at once
+    /// Validate the configuration and list all problems at once; with --live, ask the platforms too
     Check(check::Arguments),
     /// Print the request each destination would get for an event; no network, nothing stored
     Preview(preview::Arguments),
@@ -53,7 +53,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         match arguments.command {
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
-            Command::Check(arguments) => check::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments).await,
             Command::Preview(arguments) => preview::run(&arguments).await,
             Command::Sandbox(arguments) => sandbox::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,

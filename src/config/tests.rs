@@ -29,6 +29,7 @@ fn of_example() -> BTreeMap<String, String> {
         ("RELAY_ADMIN_TOKEN", "admin-token-of-the-example"),
         ("RELAY_KEY", "relay-key-of-the-example"),
         ("META_TOKEN", "meta"),
+        ("GA4_SECRET", "ga4"),
         ("G_ID", "id"),
         ("G_SECRET", "secret"),
         ("G_REFRESH", "refresh"),
@@ -142,7 +143,10 @@ fn every_key_that_is_known_is_in_the_example() {
     // Keys of which the example cannot have both, or that are known so that they can be refused.
     let elsewhere = [
         ("destinations.google.credentials.", "service_account_file"),
+        ("destinations.google-ads.credentials.", "service_account_file"),
         ("destinations.import-file.", "hold_after_click"),
+        ("destinations.analytics.", "hold_after_click"),
+        ("destinations.analytics.", "base_url"),
     ];
     let mut example = Value::Table(whole_example().parse().expect("TOML"));
     let mut found = BTreeMap::new();
@@ -214,7 +218,7 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         format = "{SECRET}"
         sources = ["erp", "{SECRET}"]
         [[destinations]]
-        kind = "ga4"
+        kind = "tiktok"
         events = {{}}
         [[destinations]]
         kind = "data_manager"

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::oauth::{TokenError, TokenSource};
 use crate::{
-    destinations::{Auth, HttpRequest, Profile, Response},
+    destinations::{Auth, HttpRequest, Method, Profile, Response},
     model::{Clock, Failure, Time},
 };
 
@@ -74,17 +74,23 @@ impl Https {
         token: Option<&str>,
         now: Time,
     ) -> Result<Response, NoAnswer> {
-        let mut post = self.client.post(&request.url).header("content-type", "application/json");
+        let mut sent = match request.method {
+            Method::Post => {
+                let post = self.client.post(&request.url).header("content-type", "application/json");
+                post.body(request.body.clone())
+            }
+            Method::Get => self.client.get(&request.url),
+        };
         for (name, value) in &request.headers {
-            post = post.header(*name, value);
+            sent = sent.header(*name, value);
         }
         if let Auth::Query { name, value } = &profile.auth {
-            post = post.query(&[(name, value.expose())]);
+            sent = sent.query(&[(name, value.expose())]);
         }
         if let Some(token) = token {
-            post = post.bearer_auth(token);
+            sent = sent.bearer_auth(token);
         }
-        let mut answer = post.body(request.body.clone()).send().await.map_err(|error| failed(&error))?;
+        let mut answer = sent.send().await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| wait_of(text, now)).map(|wait| wait.min(RETRY_AFTER_MAX));

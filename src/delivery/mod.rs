@@ -6,6 +6,7 @@
 pub mod file_sink;
 mod https;
 pub mod oauth;
+pub mod rehearse;
 mod retry;
 mod worker;
 

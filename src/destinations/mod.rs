@@ -4,6 +4,9 @@
 
 pub mod data_manager;
 pub mod files;
+pub mod ga4;
+mod google;
+pub mod google_ads;
 pub mod meta;
 pub mod versions;
 
@@ -17,7 +20,13 @@ use crate::model::{
 };
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[data_manager::DESCRIPTOR, files::DESCRIPTOR, meta::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[
+    data_manager::DESCRIPTOR,
+    files::DESCRIPTOR,
+    ga4::DESCRIPTOR,
+    google_ads::DESCRIPTOR,
+    meta::DESCRIPTOR,
+];
 
 /// A kind of destination, as data.
 pub struct Descriptor {
@@ -85,6 +94,11 @@ pub trait Destination: Send + Sync {
     /// [`Unsendable`] with the outcome that follows.
     fn admit(&self, event: &SealedEvent) -> Result<(), Unsendable>;
 
+    /// Which of the platform's requests `event` travels in: events of different lanes never travel in one.
+    fn lane(&self, _event: &SealedEvent) -> u8 {
+        0
+    }
+
     /// The one request that carries `batch`: one to [`Profile::batch_max`] admitted events.
     fn prepare(&self, batch: &[SealedEvent]) -> Request;
 
@@ -108,6 +122,16 @@ pub trait Destination: Send + Sync {
 
     /// What the request for this event lets the platform match it to a person or a click by: the platform's field names.
     fn evidence(&self, event: &SealedEvent) -> Vec<&'static str>;
+
+    /// What `event`, a refund or a restatement, needs of the conversion that it is about.
+    fn original(&self, _event: &SealedEvent) -> Original {
+        Original::Here
+    }
+
+    /// What the operator should know of how this kind of event arrives, as the platform documents it: for the timeline.
+    fn note(&self, _event: &SealedEvent) -> Option<&'static str> {
+        None
+    }
 
     /// Whether `response` is a receipt only: [`Destination::ask`] asks later what became of the events.
     fn is_receipt(&self, _response: &Response) -> bool {
@@ -303,6 +327,18 @@ impl Response {
         let Self::Http { headers, .. } = self else { return None };
         headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// What a refund or a restatement needs of the conversion that it is about. It never overtakes it, whatever it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Original {
+    /// It is sent as a change of that conversion, which has to have got there by this same destination.
+    Here,
+    /// The same, but the conversion gets there by another destination, so that it says nothing where its delivery to this one
+    /// stands. One that is not known to us may still be changed.
+    Elsewhere,
+    /// Nothing: it is sent as an event of its own.
+    Unneeded,
 }
 
 /// For how long a platform recognises what it has been sent before.

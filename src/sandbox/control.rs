@@ -8,11 +8,11 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
+use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Fault, FaultMode, Platform, Sandbox, json,
+    Fault, FaultMode, FaultRequest, Platform, Sandbox, google_ads, json,
     ledger::{Ledger, Recorded},
     shape,
 };
@@ -22,18 +22,31 @@ use super::{
 struct Entry<'a> {
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pixel_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     product_destination_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion_action: Option<&'a str>,
+    measurement_id: Option<&'a str>,
     duplicate: bool,
     event: &'a RawValue,
 }
 
 fn entry(platform: Platform, recorded: &Recorded) -> Entry<'_> {
-    let to = Some(&*recorded.to);
-    let (pixel_id, product_destination_id) = if platform == Platform::Meta { (to, None) } else { (None, to) };
-    let (at, duplicate, event) = (recorded.at.to_string(), recorded.duplicate, &*recorded.event);
-    Entry { at, pixel_id, product_destination_id, duplicate, event }
+    let (kind, to) = google_ads::kind_and_action(&recorded.to);
+    let of = |wanted: Platform| (platform == wanted).then_some(to);
+    Entry {
+        at: recorded.at.to_string(),
+        kind,
+        pixel_id: of(Platform::Meta),
+        product_destination_id: of(Platform::DataManager),
+        conversion_action: of(Platform::GoogleAds),
+        measurement_id: of(Platform::Ga4),
+        duplicate: recorded.duplicate,
+        event: &recorded.event,
+    }
 }
 
 /// The recorded events of one platform.
@@ -65,21 +78,28 @@ impl Serialize for Matching<'_> {
 struct Received<'a> {
     meta: Matching<'a>,
     data_manager: Matching<'a>,
+    google_ads: Matching<'a>,
+    ga4: Matching<'a>,
 }
 
-/// `GET /_sandbox/received?platform=&event_id=`; `event_id` is compared with the `transactionId` at Data Manager.
+/// `GET /_sandbox/received?platform=&event_id=`; `event_id` is compared with the `transactionId` at Data Manager, with the
+/// `orderId` at Google Ads, and with the `transaction_id` at GA4, or the parameter `event_id` of an event that has none.
 pub(super) async fn received(State(sandbox): State<Arc<Sandbox>>, RawQuery(query): RawQuery) -> Response {
     let (mut platform, mut id) = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match (&*name, &*value) {
             ("platform", "meta") => platform = Some(Platform::Meta),
             ("platform", "data_manager") => platform = Some(Platform::DataManager),
+            ("platform", "google_ads") => platform = Some(Platform::GoogleAds),
+            ("platform", "ga4") => platform = Some(Platform::Ga4),
             ("event_id", _) => id = Some(value.into_owned()),
-            _ => return mistake("only platform=meta, platform=data_manager and event_id=… are known"),
+            _ => return mistake("only platform=meta, data_manager, google_ads or ga4 and event_id=… are known"),
         }
     }
     let wanted = |of: Platform| platform.is_none_or(|only| only == of);
     let (meta, data_manager) = (sandbox.ledger(Platform::Meta), sandbox.ledger(Platform::DataManager));
+    let google_ads = sandbox.ledger(Platform::GoogleAds);
+    let ga4 = sandbox.ledger(Platform::Ga4);
     let matching = |platform: Platform, ledger| Matching {
         platform,
         ledger: wanted(platform).then_some(ledger),
@@ -88,6 +108,8 @@ pub(super) async fn received(State(sandbox): State<Arc<Sandbox>>, RawQuery(query
     let received = Received {
         meta: matching(Platform::Meta, &*meta),
         data_manager: matching(Platform::DataManager, &*data_manager),
+        google_ads: matching(Platform::GoogleAds, &*google_ads),
+        ga4: matching(Platform::Ga4, &*ga4),
     };
     json(StatusCode::OK, &received)
 }
@@ -97,49 +119,80 @@ pub(super) async fn stats(State(sandbox): State<Arc<Sandbox>>) -> Response {
     json(StatusCode::OK, &sandbox.stats())
 }
 
-/// A fault as the control API spells it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FaultBody {
-    platform: Platform,
+/// `POST /faults`, also at `/_sandbox/faults`: a [`FaultRequest`]; answers like [`faults`].
+pub(super) async fn set_fault(state: State<Arc<Sandbox>>, body: Bytes) -> Response {
+    let Some(wanted) = str::from_utf8(&body).ok().and_then(|text| shape::read::<FaultRequest>(text).ok()) else {
+        return mistake(
+            "wants {\"platform\": meta|data_manager|oauth|ga4, \"mode\": outage|error_rate|throttle|slow|hang|\
+             expired_token|partial|poison|cut|reset|usage|none, add?, from?, for?, for_requests?, delay_ms?, \
+             delay_max_ms?, retry_after_s?, share?, status?, ids?, poison_every?, percent?, minutes?}",
+        );
+    };
+    match state.request_fault(&wanted) {
+        Ok(()) => faults(state).await,
+        Err(why) => mistake(&why.to_string()),
+    }
+}
+
+/// A fault as the control API shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
     mode: FaultMode,
-    #[serde(default)]
     delay_ms: u64,
     retry_after_s: Option<u64>,
     for_requests: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_max_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ids: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poison_every: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minutes: Option<u64>,
 }
 
-/// `POST /_sandbox/faults`; answers like [`faults`].
-pub(super) async fn set_fault(state: State<Arc<Sandbox>>, body: Bytes) -> Response {
-    let read = str::from_utf8(&body).ok().and_then(|text| shape::read::<FaultBody>(text).ok());
-    let Some(wanted) = read else {
-        return mistake(
-            "wants {\"platform\": meta|data_manager|oauth, \"mode\": \
-             outage|throttle|slow|expired_token|partial|reset|none, delay_ms?, retry_after_s?, for_requests?}",
-        );
-    };
-    let fault = Fault {
-        mode: wanted.mode,
-        delay: Duration::from_millis(wanted.delay_ms),
-        retry_after: wanted.retry_after_s.map(Duration::from_secs),
-        for_requests: wanted.for_requests,
-    };
-    state.set_fault(wanted.platform, fault);
-    faults(state).await
+impl<'a> Shown<'a> {
+    fn of(fault: &'a Fault) -> Self {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let only = |mode: FaultMode| fault.mode == mode;
+        Self {
+            mode: fault.mode,
+            delay_ms: ms(fault.delay),
+            retry_after_s: fault.retry_after.map(|after| after.as_secs()),
+            for_requests: fault.for_requests,
+            from: fault.begins.map(|at| at.to_string()),
+            until: fault.ends.map(|at| at.to_string()),
+            delay_max_ms: fault.delay_max.map(ms),
+            share: only(FaultMode::ErrorRate).then(|| f64::from(fault.share_ppm) / 1e6),
+            status: fault.status,
+            ids: &fault.ids,
+            poison_every: fault.every,
+            percent: only(FaultMode::Usage).then_some(fault.percent),
+            minutes: only(FaultMode::Usage).then_some(fault.minutes),
+        }
+    }
 }
 
-/// `GET /_sandbox/faults`: the fault of every platform.
+/// `GET /faults`, also at `/_sandbox/faults`: the oldest fault of every platform, and all of them in `in_force`, those
+/// that are still to come included.
 pub(super) async fn faults(State(sandbox): State<Arc<Sandbox>>) -> Response {
-    let [meta, data_manager, oauth] = Platform::ALL.map(|platform| {
-        let fault = sandbox.fault(platform);
-        json!({
-            "mode": fault.mode,
-            "delay_ms": u64::try_from(fault.delay.as_millis()).unwrap_or(u64::MAX),
-            "retry_after_s": fault.retry_after.map(|after| after.as_secs()),
-            "for_requests": fault.for_requests,
-        })
+    let all = Platform::ALL.map(|platform| {
+        let faults = sandbox.faults(platform);
+        let mut shown = json!(Shown::of(faults.first().unwrap_or(&Fault::default())));
+        shown["in_force"] = json!(faults.iter().map(Shown::of).collect::<Vec<_>>());
+        (platform.as_str().to_owned(), shown)
     });
-    json(StatusCode::OK, &json!({"meta": meta, "data_manager": data_manager, "oauth": oauth}))
+    json(StatusCode::OK, &serde_json::Map::from_iter(all))
 }
 
 /// `POST /_sandbox/reset`.
@@ -194,7 +247,7 @@ mod tests {
         }
         running.post("/_sandbox/reset", "", &json!({})).await;
         let (_, received) = running.get("/_sandbox/received", "").await;
-        assert_eq!(received, json!({"meta": [], "data_manager": []}));
+        assert_eq!(received, json!({"meta": [], "data_manager": [], "google_ads": [], "ga4": []}));
         assert_eq!(running.sandbox.stats(), super::super::Stats::default());
     }
 }

@@ -1,7 +1,7 @@
 //! What one platform has taken in: counters, the ids it deduplicates by, and the latest events. All of it is bounded.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Config;
+use super::{Config, FaultMode};
 use crate::model::Time;
 
 /// How many of the latest refusals are kept.
@@ -27,6 +27,12 @@ pub struct PlatformStats {
     pub accepted: u64,
     /// Accepted events that were there already.
     pub duplicates: u64,
+    /// Conversions that are known and came with another value, which they have from then on; not among the accepted ones.
+    /// Data Manager only.
+    pub adjusted: u64,
+    /// Duplicates whose event is not, byte for byte, the one that came first with that id: changed on purpose (Data
+    /// Manager takes it for an adjustment), or one id given to two conversions.
+    pub changed_duplicates: u64,
     /// Different ids among the accepted events.
     pub distinct_ids: u64,
     /// Accepted events without an id, which nothing can deduplicate. Always `accepted = distinct_ids + duplicates +
@@ -37,8 +43,20 @@ pub struct PlatformStats {
     /// Events of answered requests that were not taken after all, by reason: Data Manager's processing errors, and what
     /// a `partial` fault drops.
     pub failed_afterwards: BTreeMap<&'static str, u64>,
+    /// Requests that met a fault, by its mode; one that met several counts for each.
+    pub faults_met: BTreeMap<&'static str, u64>,
     /// The latest refusals, oldest first, at most 20.
     pub latest_refusals: VecDeque<RefusalNote>,
+}
+
+impl PlatformStats {
+    /// Counts a request and the faults that it meets.
+    pub(super) fn meet(&mut self, modes: &[FaultMode]) {
+        self.requests += 1;
+        for mode in modes {
+            *self.faults_met.entry(mode.as_str()).or_default() += 1;
+        }
+    }
 }
 
 /// One refused request, for the eyes of whoever debugs an integration. Holds no values.
@@ -56,7 +74,7 @@ pub struct RefusalNote {
 /// An accepted event.
 pub(super) struct Recorded {
     pub(super) at: Time,
-    /// The pixel, or the conversion action.
+    /// The pixel, the conversion action, or the measurement id.
     pub(super) to: Arc<str>,
     /// `event_id` or `transactionId`.
     pub(super) id: Arc<str>,
@@ -74,7 +92,8 @@ impl Recorded {
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) stats: PlatformStats,
-    seen: HashSet<u64>,
+    /// What events are deduplicated by, each with what stands for its first event.
+    seen: HashMap<u64, u64>,
     /// The ids of `seen` with the time of their first arrival, oldest first.
     arrivals: VecDeque<(Time, u64)>,
     recorded: VecDeque<Recorded>,
@@ -98,22 +117,26 @@ impl Ledger {
         }
     }
 
-    /// Counts and records one accepted event; `key` is what it is deduplicated by.
-    pub(super) fn accept(&mut self, key: Option<u64>, mut event: Recorded, config: &Config) {
+    /// Counts and records one accepted event; `id` is what it is deduplicated by.
+    pub(super) fn accept(&mut self, id: Option<u64>, mut event: Recorded, config: &Config) {
         self.stats.accepted += 1;
-        match key {
+        match id {
             None => self.stats.without_id += 1,
-            Some(key) if self.seen.insert(key) => {
-                self.stats.distinct_ids += 1;
-                self.arrivals.push_back((event.at, key));
-                if self.arrivals.len() > config.ids_max {
-                    self.forget_oldest();
+            Some(id) => match self.seen.entry(id) {
+                Entry::Vacant(first) => {
+                    first.insert(key(event.event.get()));
+                    self.stats.distinct_ids += 1;
+                    self.arrivals.push_back((event.at, id));
+                    if self.arrivals.len() > config.ids_max {
+                        self.forget_oldest();
+                    }
                 }
-            }
-            Some(_) => {
-                event.duplicate = true;
-                self.stats.duplicates += 1;
-            }
+                Entry::Occupied(first) => {
+                    event.duplicate = true;
+                    self.stats.duplicates += 1;
+                    self.stats.changed_duplicates += u64::from(*first.get() != key(event.event.get()));
+                }
+            },
         }
         self.recorded_bytes += event.bytes();
         self.recorded.push_back(event);
@@ -166,6 +189,7 @@ mod tests {
         assert_eq!((ledger.recorded().count(), ledger.recorded_bytes), (0, 0), "larger than all that may be kept");
         ledger.accept(Some(key(4_i64)), event(6, 1), &config);
         assert_eq!((ledger.stats.duplicates, ledger.stats.without_id, ledger.stats.accepted), (1, 1, 7));
+        assert_eq!(ledger.stats.changed_duplicates, 1, "it came with another event first");
         ledger.forget(Time::from_secs(100), Duration::from_secs(10));
         assert_eq!(ledger.seen.len(), 0);
     }

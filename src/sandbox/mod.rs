@@ -1,4 +1,5 @@
-//! Strict stand-ins for Meta, Google's Data Manager API and Google's token endpoint, on one HTTP router.
+//! Strict stand-ins for Meta, Google's Data Manager and Ads APIs, GA4's Measurement Protocol and Google's token endpoint,
+//! on one HTTP router.
 //!
 //! They judge independently: nothing here shares code with `destinations` or `privacy`, so a mistake made there is
 //! refused here. They refuse what the platforms refuse (and every field the platforms do not document), answer in the
@@ -6,10 +7,12 @@
 //!
 //! | stand-in for | base address to configure | serves |
 //! |---|---|---|
-//! | Meta Conversions API | `http://host:port/meta` | `POST /v{N.N}/{pixel_id}/events` |
+//! | Meta Conversions API | `http://host:port/meta` | `POST /v{N.N}/{pixel_id}/events`, `GET /v{N.N}/{pixel_id}` |
 //! | Data Manager API | `http://host:port/google` | `POST /v1/events:ingest`, `GET /v1/requestStatus:retrieve` |
+//! | Google Ads API | `http://host:port/google-ads` | `POST /v{N}/customers/{id}:uploadClickConversions`, `…:uploadConversionAdjustments` |
 //! | Google's token endpoint | `http://host:port/oauth/token` | `POST`, both grants |
-//! | control | `http://host:port/_sandbox` | `received`, `stats`, `faults`, `reset` |
+//! | GA4 Measurement Protocol | `http://host:port/ga4` | `POST /mp/collect`, `POST /debug/mp/collect` |
+//! | control | `http://host:port/_sandbox` | `received`, `stats`, `faults` (also at `/faults`), `reset` |
 //!
 //! Nothing survives a restart and everything in memory is bounded by [`Config`]. Not for a public address: the control
 //! API has no password.
@@ -17,6 +20,8 @@
 mod control;
 mod data_manager;
 mod fault;
+mod ga4;
+mod google_ads;
 mod ledger;
 mod meta;
 mod oauth;
@@ -40,7 +45,7 @@ use axum::{
 };
 use serde::Serialize;
 
-pub use fault::{Fault, FaultMode, Platform};
+pub use fault::{Fault, FaultMode, FaultRequest, InvalidFault, Platform};
 pub use ledger::{PlatformStats, RefusalNote};
 
 use crate::model::{Clock, Secret, Time};
@@ -91,8 +96,12 @@ pub struct Stats {
     pub meta: PlatformStats,
     /// Data Manager API.
     pub data_manager: PlatformStats,
+    /// Google Ads API.
+    pub google_ads: PlatformStats,
     /// Token endpoint.
     pub oauth: PlatformStats,
+    /// GA4 Measurement Protocol. `accepted` are the recorded events; `refused` are requests that GA4 drops without a word.
+    pub ga4: PlatformStats,
 }
 
 /// The stand-ins and what they have seen. Shared by reference; all methods may be called while requests come in.
@@ -101,9 +110,12 @@ pub struct Sandbox {
     config: Config,
     meta: Mutex<Ledger>,
     data_manager: Mutex<Ledger>,
+    google_ads: Mutex<Ledger>,
     oauth: Mutex<Ledger>,
+    ga4: Mutex<Ledger>,
     tokens: Mutex<oauth::Tokens>,
     receipts: Mutex<data_manager::Receipts>,
+    ads: Mutex<google_ads::Books>,
     faults: Mutex<fault::Faults>,
     serial: AtomicU64,
 }
@@ -117,9 +129,12 @@ impl Sandbox {
             config,
             meta: Mutex::default(),
             data_manager: Mutex::default(),
+            google_ads: Mutex::default(),
             oauth: Mutex::default(),
+            ga4: Mutex::default(),
             tokens: Mutex::default(),
             receipts: Mutex::default(),
+            ads: Mutex::default(),
             faults: Mutex::default(),
             serial: AtomicU64::new(1),
         })
@@ -129,14 +144,20 @@ impl Sandbox {
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/meta/{version}/{pixel_id}/events", post(meta::events))
+            .route("/meta/{version}/{pixel_id}", get(meta::pixel))
             .route("/google/v1/events:ingest", post(data_manager::ingest))
             .route("/google/v1/requestStatus:retrieve", get(data_manager::status))
+            .route("/google-ads/{version}/customers/{call}", post(google_ads::upload))
             .route("/oauth/token", post(oauth::token))
+            .route("/ga4/mp/collect", post(ga4::collect))
+            .route("/ga4/debug/mp/collect", post(ga4::debug))
             .route("/_sandbox/received", get(control::received))
             .route("/_sandbox/stats", get(control::stats))
             .route("/_sandbox/faults", get(control::faults).post(control::set_fault))
+            .route("/faults", get(control::faults).post(control::set_fault))
             .route("/_sandbox/reset", post(control::reset))
             .layer(DefaultBodyLimit::max(self.config.body_bytes_max))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(self), fault::cut_off))
             .with_state(Arc::clone(self))
     }
 
@@ -155,22 +176,81 @@ impl Sandbox {
         control::entries(self, Platform::DataManager)
     }
 
+    /// The conversions that Data Manager knew and that came with another value, oldest first, each as `{"at",
+    /// "product_destination_id", "event": {…}}`. At most [`Config::recorded_max`].
+    #[must_use]
+    pub fn adjusted_data_manager(&self) -> Vec<serde_json::Value> {
+        lock(&self.receipts).adjusted()
+    }
+
+    /// Has Data Manager take this transaction for no conversion the next time it comes, and give `reason` for it in the
+    /// status of that request: `TOO_RECENT_CLICK`, say. Later it is taken.
+    pub fn report_reason(&self, transaction_id: &str, reason: &'static str) {
+        lock(&self.receipts).report(transaction_id, reason);
+    }
+
+    /// The rows that Google Ads took or had already, oldest first, each as `{"at", "kind": "click" or "adjustment",
+    /// "conversion_action", "duplicate", "event": {…}}` with the row as it was sent. At most [`Config::recorded_max`].
+    #[must_use]
+    pub fn received_google_ads(&self) -> Vec<serde_json::Value> {
+        control::entries(self, Platform::GoogleAds)
+    }
+
+    /// The events that GA4 took, oldest first, each as `{"at", "measurement_id", "duplicate", "event": {…}}` with the
+    /// body as it was sent, of this event alone. At most [`Config::recorded_max`].
+    #[must_use]
+    pub fn received_ga4(&self) -> Vec<serde_json::Value> {
+        control::entries(self, Platform::Ga4)
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let [meta, data_manager, oauth] = Platform::ALL.map(|platform| self.ledger(platform).stats.clone());
-        Stats { meta, data_manager, oauth }
+        let of = |platform| self.ledger(platform).stats.clone();
+        Stats {
+            meta: of(Platform::Meta),
+            data_manager: of(Platform::DataManager),
+            google_ads: of(Platform::GoogleAds),
+            oauth: of(Platform::Oauth),
+            ga4: of(Platform::Ga4),
+        }
     }
 
-    /// Makes `platform` fail from its next request on, in place of whatever fault it had.
+    /// Makes `platform` fail from its next request on, in place of whatever faults it had.
     pub fn set_fault(&self, platform: Platform, fault: Fault) {
         lock(&self.faults).set(platform, fault);
     }
 
-    /// The fault that is in force at `platform`.
+    /// Makes `platform` fail in one more way.
+    pub fn add_fault(&self, platform: Platform, fault: Fault) {
+        lock(&self.faults).add(platform, fault);
+    }
+
+    /// Puts a fault in force as it is asked for, counted from now.
+    ///
+    /// # Errors
+    /// [`InvalidFault`], if its settings do not go together.
+    pub fn request_fault(&self, request: &FaultRequest) -> Result<(), InvalidFault> {
+        let fault = request.fault(self.now())?;
+        let mut faults = lock(&self.faults);
+        if request.adds() {
+            faults.add(request.platform(), fault);
+        } else {
+            faults.set(request.platform(), fault);
+        }
+        Ok(())
+    }
+
+    /// The oldest fault that is in force at `platform` or still to come.
     #[must_use]
     pub fn fault(&self, platform: Platform) -> Fault {
-        lock(&self.faults).get(platform)
+        self.faults(platform).into_iter().next().unwrap_or_default()
+    }
+
+    /// The faults that are in force at `platform` or still to come, oldest first.
+    #[must_use]
+    pub fn faults(&self, platform: Platform) -> Vec<Fault> {
+        lock(&self.faults).get(platform, self.now()).cloned().collect()
     }
 
     /// Forgets events, ids, counters, receipts and faults. Issued access tokens stay good.
@@ -179,6 +259,7 @@ impl Sandbox {
             *self.ledger(platform) = Ledger::default();
         }
         *lock(&self.receipts) = data_manager::Receipts::default();
+        *lock(&self.ads) = google_ads::Books::default();
         *lock(&self.faults) = fault::Faults::default();
     }
 
@@ -186,7 +267,9 @@ impl Sandbox {
         lock(match platform {
             Platform::Meta => &self.meta,
             Platform::DataManager => &self.data_manager,
+            Platform::GoogleAds => &self.google_ads,
             Platform::Oauth => &self.oauth,
+            Platform::Ga4 => &self.ga4,
         })
     }
 
@@ -199,10 +282,20 @@ impl Sandbox {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts a request and takes the fault that it meets.
-    fn meet(&self, platform: Platform) -> Fault {
-        self.ledger(platform).stats.requests += 1;
-        lock(&self.faults).take(platform)
+    /// Counts a request and takes the faults that it meets.
+    fn meet(&self, platform: Platform) -> fault::Met {
+        let met = lock(&self.faults).take(platform, self.now());
+        self.ledger(platform).stats.meet(&met.modes);
+        met
+    }
+
+    /// Whether the connection of the request at hand is to be closed before it is read; counts it then.
+    fn cuts(&self, platform: Platform) -> bool {
+        let cuts = lock(&self.faults).cuts(platform, self.now());
+        if cuts {
+            self.ledger(platform).stats.meet(&[FaultMode::Cut]);
+        }
+        cuts
     }
 }
 

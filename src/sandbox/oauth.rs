@@ -24,6 +24,9 @@ use crate::model::Time;
 /// What Data Manager wants to be authorised for.
 /// Source: developers.google.com/data-manager/api, read 2026-11-20.
 const SCOPE: &str = "https://www.googleapis.com/auth/datamanager";
+/// What Google Ads wants to be authorised for.
+/// Source: google-ads 34.0.0, conversion_upload_service/transports/base.py, checked 2026-11-20.
+const ADS_SCOPE: &str = "https://www.googleapis.com/auth/adwords";
 /// The grant type of a service account.
 /// Source: RFC 7523, section 2.1.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -93,7 +96,12 @@ pub(super) async fn token(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMa
             ..refusal("temporarily_unavailable", "Too many requests.")
         }),
         FaultMode::ExpiredToken => Err(Refusal { reason: fault.mode.as_str(), ..revoked() }),
-        FaultMode::None | FaultMode::Slow | FaultMode::Partial | FaultMode::Reset => check(&headers, &body, now),
+        FaultMode::ErrorRate => Err(Refusal {
+            status: fault.status(),
+            reason: fault.mode.as_str(),
+            ..refusal("server_error", "Internal error.")
+        }),
+        _ => check(&headers, &body, now),
     };
     let response = match answer {
         Ok(()) => {
@@ -199,8 +207,8 @@ fn check_assertion(assertion: &str, now: Time) -> Result<(), Refusal> {
     if !shape::is_web_address(&claims.aud) || !claims.aud.ends_with("/token") {
         return bad("Invalid JWT: aud must be the token endpoint.");
     }
-    if !claims.scope.split(' ').any(|scope| scope == SCOPE) {
-        return Err(refusal("invalid_scope", "The Data Manager scope is missing."));
+    if !claims.scope.split(' ').any(|scope| scope == SCOPE || scope == ADS_SCOPE) {
+        return Err(refusal("invalid_scope", "The scope of Data Manager or Google Ads is missing."));
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 mod bad_input;
 mod crash;
 mod delivery;
+mod ga4;
+mod google_ads;
 mod http;
 mod layers;
 mod leaks;
+mod live;
 mod support;

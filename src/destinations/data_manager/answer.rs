@@ -6,11 +6,14 @@
 //! Source: <https://developers.google.com/data-manager/api/devguides/concepts/understand-errors> and
 //! google-ads-datamanager 0.9.4, `google/ads/datamanager_v1/types/error.py`, read 2026-11-20.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Deserialize;
 
-use super::super::{Response, Verdict};
+use super::super::{
+    Response, Verdict,
+    google::{TOKEN_CHARS_MAX, failure, parse_delay},
+};
 use crate::model::Failure;
 
 /// How long a conversion action has to exist before Google takes conversions for it.
@@ -33,8 +36,11 @@ const BUSY: [&str; 8] = [
     "UNKNOWN",
 ];
 
+/// One conversion action is at fault: those of the others are taken.
+const ACTION: [&str; 2] = ["INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE"];
+
 /// The account or our settings are at fault: no event would be taken.
-const SET_UP: [&str; 22] = [
+const SET_UP: [&str; 20] = [
     "ADVERTISER_TOS_NOT_ACCEPTED",
     "DESTINATION_ACCOUNT_DATA_POLICY_PROHIBITS_ENHANCED_CONVERSIONS",
     "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED",
@@ -42,8 +48,6 @@ const SET_UP: [&str; 22] = [
     "DESTINATION_ACCOUNT_TYPE_MISMATCH",
     "DIFFERENT_LOGIN_ACCOUNTS_NOT_ALLOWED_FOR_DATA_PARTNER",
     "EU_POLITICAL_ADVERTISING_DECLARATION_REQUIRED",
-    "INVALID_CONVERSION_ACTION_ID",
-    "INVALID_CONVERSION_ACTION_TYPE",
     "INVALID_DESTINATION",
     "INVALID_MERCHANT_FEED_LANGUAGE_CODE",
     "INVALID_MERCHANT_ID",
@@ -59,14 +63,9 @@ const SET_UP: [&str; 22] = [
     "UNSUPPORTED_OPERATING_ACCOUNT_FOR_DATA_PARTNER",
 ];
 
-/// The most characters of Google's text that are kept.
-const MESSAGE_CHARS_MAX: usize = 300;
-
-/// The most characters of a code, a field path or a request id that are kept.
-const TOKEN_CHARS_MAX: usize = 200;
-
-/// One verdict for each event; `destination_of` holds the index in the request's `destinations` of each event's action.
-pub(super) fn verdicts(destination_of: &[usize], response: &Response) -> Vec<Verdict> {
+/// One verdict for each event; `destination_of` holds the index in the request's `destinations` of each event's action,
+/// `configured` is the number of actions that events may have.
+pub(super) fn verdicts(destination_of: &[usize], configured: usize, response: &Response) -> Vec<Verdict> {
     let Response::Http { status, retry_after, body, .. } = response else {
         return vec![busy(None, failure("unexpected_answer", None, "not an HTTP answer")); destination_of.len()];
     };
@@ -77,8 +76,8 @@ pub(super) fn verdicts(destination_of: &[usize], response: &Response) -> Vec<Ver
         };
         return vec![verdict; destination_of.len()];
     }
-    let error = serde_json::from_slice::<Reply>(body).ok().and_then(|reply| reply.error);
     let code = format!("http_{status}");
+    let error = error_of(body);
     let all = |verdict: Verdict| vec![verdict; destination_of.len()];
     let Some(error) = error else {
         let failure = failure(&code, None, "an answer that is no error of Google's");
@@ -88,7 +87,7 @@ pub(super) fn verdicts(destination_of: &[usize], response: &Response) -> Vec<Ver
             _ => all(busy(*retry_after, failure)),
         };
     };
-    let details: Vec<Detail> = error.details.iter().filter_map(|detail| Detail::deserialize(detail).ok()).collect();
+    let details = details_of(&error);
     let after = retry_after.or_else(|| details.iter().find_map(|detail| parse_delay(detail.retry_delay.as_deref()?)));
     let faults = faults(&error, &details, &code);
     let first = || faults.first().map(|fault| fault.failure.clone()).unwrap_or_default();
@@ -97,11 +96,26 @@ pub(super) fn verdicts(destination_of: &[usize], response: &Response) -> Vec<Ver
         408 | 429 | 500..=599 => all(busy(after, first())),
         401 => all(Verdict::Blocked(first())),
         403 | 404 if all_final => all(Verdict::Blocked(first())),
-        400 | 413 | 422 => settle(destination_of, &faults, after),
+        400 | 413 | 422 => settle(destination_of, configured, &faults, after),
         // An answer that Google does not document ends no event.
         _ if all_final => all(busy(after, first())),
-        _ => settle(destination_of, &faults, after),
+        _ => settle(destination_of, configured, &faults, after),
     }
+}
+
+/// What Google has against a request, at least one thing; empty if the body is no error of Google's.
+pub(super) fn complaints(status: u16, body: &[u8]) -> Vec<Failure> {
+    let Some(error) = error_of(body) else { return Vec::new() };
+    let faults = faults(&error, &details_of(&error), &format!("http_{status}"));
+    faults.into_iter().map(|fault| fault.failure).collect()
+}
+
+fn error_of(body: &[u8]) -> Option<ErrorBody> {
+    serde_json::from_slice::<Reply>(body).ok()?.error
+}
+
+fn details_of(error: &ErrorBody) -> Vec<Detail> {
+    error.details.iter().filter_map(|detail| Detail::deserialize(detail).ok()).collect()
 }
 
 /// Google's id of the request: of the receipt, or among an error's details.
@@ -164,6 +178,8 @@ enum Place {
 enum Class {
     Busy,
     NewAction,
+    /// Of one conversion action.
+    Action,
     SetUp,
     Final,
 }
@@ -184,6 +200,9 @@ fn faults(error: &ErrorBody, details: &[Detail], http: &str) -> Vec<Fault> {
             (None, None) => Place::Request,
         };
         let class = match (&place, class(reason)) {
+            (Place::Destination(_), Class::Final) if violation.field.ends_with("product_destination_id") => {
+                Class::Action
+            }
             (Place::Destination(_), Class::Final) => Class::SetUp,
             (_, class) => class,
         };
@@ -197,13 +216,14 @@ fn class(reason: &str) -> Class {
     match reason {
         NEW_ACTION => Class::NewAction,
         _ if BUSY.contains(&reason) => Class::Busy,
+        _ if ACTION.contains(&reason) => Class::Action,
         _ if SET_UP.contains(&reason) => Class::SetUp,
         _ => Class::Final,
     }
 }
 
 /// Verdicts for a request that was refused for `faults`, of which there is at least one.
-fn settle(destination_of: &[usize], faults: &[Fault], after: Option<Duration>) -> Vec<Verdict> {
+fn settle(destination_of: &[usize], configured: usize, faults: &[Fault], after: Option<Duration>) -> Vec<Verdict> {
     let all = |verdict: Verdict| vec![verdict; destination_of.len()];
     let of_class = |class| faults.iter().find(|fault| fault.class == class).map(|fault| fault.failure.clone());
     if let Some(failure) = of_class(Class::SetUp) {
@@ -212,19 +232,34 @@ fn settle(destination_of: &[usize], faults: &[Fault], after: Option<Duration>) -
     if let Some(failure) = of_class(Class::Busy) {
         return all(busy(after, failure));
     }
+    let actions = destination_of.iter().max().map_or(0, |last| last + 1);
+    let at_fault = |fault: &Fault, event: usize| match (&fault.place, fault.class) {
+        (Place::Event(index), _) => *index == event,
+        (Place::Destination(index), _) => destination_of[event] == *index,
+        // Only one can be meant.
+        (Place::Request, Class::Action) => actions == 1,
+        (Place::Request, _) => false,
+    };
+    if let Some(failure) = of_class(Class::Action) {
+        // With one wrong action among several the events of the others go on. With all of them wrong nothing does, and
+        // nothing is given up.
+        let wrong: BTreeSet<usize> = (0..destination_of.len())
+            .filter(|event| faults.iter().any(|fault| fault.class == Class::Action && at_fault(fault, *event)))
+            .map(|event| destination_of[event])
+            .collect();
+        if wrong.is_empty() || wrong.len() >= configured {
+            return all(Verdict::Blocked(failure));
+        }
+    }
     let mut verdicts = all(Verdict::Resend);
     let mut named = false;
     for fault in faults {
         for (event, verdict) in verdicts.iter_mut().enumerate() {
-            let hit = match fault.place {
-                Place::Event(index) => index == event,
-                Place::Destination(index) => destination_of[event] == index,
-                Place::Request => false,
-            };
-            if hit && !matches!(verdict, Verdict::Rejected(_)) {
+            if at_fault(fault, event) && !matches!(verdict, Verdict::Rejected(_) | Verdict::Misconfigured(_)) {
                 named = true;
                 *verdict = match fault.class {
                     Class::NewAction => busy(Some(NEW_ACTION_WAIT), fault.failure.clone()),
+                    Class::Action => Verdict::Misconfigured(fault.failure.clone()),
                     _ => Verdict::Rejected(fault.failure.clone()),
                 };
             }
@@ -254,31 +289,4 @@ fn busy(after: Option<Duration>, failure: Failure) -> Verdict {
 /// The number in `list[number]`, wherever the path has it.
 fn index(path: &str, list: &str) -> Option<usize> {
     path.split('.').find_map(|part| part.strip_prefix(list)?.strip_prefix('[')?.split(']').next()?.parse().ok())
-}
-
-/// A duration as protobuf's JSON writes it: `30s`, `0.5s`.
-fn parse_delay(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
-}
-
-fn failure(code: &str, field: Option<&str>, message: &str) -> Failure {
-    let is_path = |c: char| c.is_ascii_alphanumeric() || "_.[]".contains(c);
-    let token = |text: &str| -> Option<String> {
-        (!text.is_empty() && text.len() <= TOKEN_CHARS_MAX && text.chars().all(is_path)).then(|| text.to_owned())
-    };
-    let message = if may_hold_contact_data(message) {
-        "(left out: it may repeat contact data)".to_owned()
-    } else {
-        message.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
-    };
-    Failure { code: token(code).unwrap_or_else(|| "unknown".to_owned()), field: field.and_then(token), message }
-}
-
-/// Whether a text of Google's repeats an e-mail address, a phone number or a digest that we sent.
-fn may_hold_contact_data(text: &str) -> bool {
-    let email = text.split_whitespace().any(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).contains('@'));
-    let longest = |inside: fn(&u8) -> bool| text.as_bytes().split(|b| !inside(b)).map(<[u8]>::len).max();
-    let digest = longest(u8::is_ascii_hexdigit) >= Some(64);
-    let phone = text.split('+').skip(1).any(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() >= 7);
-    email || digest || phone
 }

@@ -5,16 +5,14 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
-
-use super::super::{GoogleAuth, GoogleCredentials, Problem};
-use crate::model::{EventName, Secret, Settings, plain_url};
+use super::super::{
+    GoogleAuth, Problem,
+    google::{self, account_digits, is_digits},
+};
+use crate::model::{EventName, Settings};
 
 /// Source: <https://developers.google.com/data-manager/api/reference/rest>, read 2026-11-20.
 const BASE_URL: &str = "https://datamanager.googleapis.com";
-
-/// Source: <https://developers.google.com/identity/protocols/oauth2/web-server>, read 2026-11-20.
-const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 
 /// Source: <https://developers.google.com/data-manager/api/reference/rest/v1/events/ingest>, read 2026-11-20.
 const SCOPE: &str = "https://www.googleapis.com/auth/datamanager";
@@ -33,10 +31,15 @@ const ACTIONS_MAX: usize = 10;
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// The two forms of `credentials`.
-const CREDENTIALS: &str = "{ client_id, client_secret, refresh_token } or { service_account_file }";
+/// The word that a refund or a restatement is mapped to when it is to change the conversion it is about.
+const ADJUST: &str = "adjust";
 
-const KEY_FILE: &str = "service_account_file";
+/// How old a conversion must be before its value is changed, unless configured. Data Manager names no time of its own for
+/// this; it is that of the Google Ads API, which does not know a younger conversion. It matters more here: an id that is
+/// not known yet becomes a conversion of its own.
+/// Source: google-ads 34.0.0, v26/errors/types/conversion_adjustment_upload_error.py (`TOO_RECENT_CONVERSION`), read
+/// 2026-11-20.
+const HOLD_AFTER_CONVERSION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an event is sent with.
 pub(super) struct Config {
@@ -46,6 +49,8 @@ pub(super) struct Config {
     pub(super) user_project: Option<String>,
     /// The whole address of `events:ingest`.
     pub(super) url: String,
+    /// The whole address of `requestStatus:retrieve`, without its query.
+    pub(super) status_url: String,
     pub(super) batch: usize,
     pub(super) timeout: Duration,
     pub(super) merchant_id: Option<String>,
@@ -53,18 +58,24 @@ pub(super) struct Config {
     pub(super) feed_language: Option<String>,
     /// Our event name → conversion action id.
     pub(super) actions: BTreeMap<EventName, String>,
+    /// The events that give the conversion they are about another value: mapped to [`ADJUST`].
+    pub(super) adjusting: BTreeSet<EventName>,
+    /// How old a conversion must be before its value is changed.
+    pub(super) hold_after_conversion: Duration,
 }
 
 /// Reads `table` and the mapping of events.
 pub(super) fn read(
-    actions: BTreeMap<EventName, String>,
+    events: BTreeMap<EventName, String>,
     table: toml::Table,
 ) -> Result<(Config, GoogleAuth), Vec<Problem>> {
     let mut settings = Settings::new("", table);
-    check_actions(&actions, &mut settings);
-    const ACCOUNT: &str = "a Google Ads account: \"123-456-7890\" or its digits";
-    let operating_account = settings.required_parsed("operating_account", ACCOUNT, account_digits);
-    let login_account = settings.parsed("login_account", ACCOUNT, account_digits);
+    let (adjusting, actions): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        events.into_iter().partition(|(event, action)| event.is_change() && action == ADJUST);
+    let adjusting: BTreeSet<EventName> = adjusting.into_keys().collect();
+    check_actions(&actions, &adjusting, &mut settings);
+    let operating_account = settings.required_parsed("operating_account", google::ACCOUNT, account_digits);
+    let login_account = settings.parsed("login_account", google::ACCOUNT, account_digits);
     let account_type = "GOOGLE_ADS";
     settings.parsed("account_type", "GOOGLE_ADS, the only account type that has conversion actions", |text| {
         (text == account_type).then_some(())
@@ -76,6 +87,9 @@ pub(super) fn read(
     let token_url = settings.url("token_url");
     let batch = settings.number("batch", 1..=BATCH_LIMIT).unwrap_or(BATCH_DEFAULT);
     let timeout = settings.timeout(TIMEOUT_DEFAULT);
+    let hold_after_conversion = settings
+        .duration("hold_after_conversion", Duration::ZERO..=Duration::from_secs(30 * 24 * 60 * 60))
+        .unwrap_or(HOLD_AFTER_CONVERSION);
     let merchant_id =
         settings.parsed("merchant_id", "a Merchant Center id: digits", |text| is_digits(text).then(|| text.to_owned()));
     let feed_label = settings.parsed("feed_label", "at most 20 letters, digits, - or _", |text| {
@@ -85,27 +99,28 @@ pub(super) fn read(
     let feed_language = settings.parsed("feed_language", "an ISO 639-1 code such as en", |text| {
         (text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())).then(|| text.to_owned())
     });
-    let credentials = settings
-        .need("credentials", CREDENTIALS)
-        .table("credentials", &format!("a table: {CREDENTIALS}"), credentials)
-        .flatten();
+    let credentials = google::credentials(&mut settings);
     let problems = settings.finish();
     match (operating_account, credentials) {
         (Some(operating_account), Some((credentials, file_token_url))) if problems.is_empty() => {
-            let token_url = token_url.or(file_token_url).unwrap_or_else(|| TOKEN_URL.to_owned());
+            let token_url = token_url.or(file_token_url).unwrap_or_else(|| google::TOKEN_URL.to_owned());
             let url = format!("{base_url}/v1/events:ingest");
+            let status_url = format!("{base_url}/v1/requestStatus:retrieve");
             let config = Config {
                 operating_account,
                 login_account,
                 account_type,
                 user_project,
                 url,
+                status_url,
                 batch,
                 timeout,
                 merchant_id,
                 feed_label,
                 feed_language,
                 actions,
+                adjusting,
+                hold_after_conversion,
             };
             Ok((config, GoogleAuth { credentials, token_url, scope: SCOPE }))
         }
@@ -113,18 +128,29 @@ pub(super) fn read(
     }
 }
 
-fn check_actions(actions: &BTreeMap<EventName, String>, settings: &mut Settings) {
+fn check_actions(actions: &BTreeMap<EventName, String>, adjusting: &BTreeSet<EventName>, settings: &mut Settings) {
     for (event, action) in actions {
         let key = format!("events.{event}");
-        if !is_digits(action) {
-            settings.problem(&key, "must be the id of a conversion action: digits, such as \"987654321\"");
+        if event.is_change() && !event.is_refund() {
+            // As an event of its own it would count the conversion once more.
+            settings.problem(&key, "must be \"adjust\": it gives the conversion it is about another value");
+        } else if !is_digits(action) {
+            let or =
+                if event.is_refund() { ", or \"adjust\" to give the conversion what is left of its value" } else { "" };
+            let message = format!("must be the id of a conversion action: digits, such as \"987654321\"{or}");
+            settings.problem(&key, message);
         }
         // Google has no retraction here: a second event with the same transaction id overwrites the first one's value.
         if event.is_refund() && actions.iter().any(|(other, shared)| other != event && shared == action) {
-            let message = "must be another action than those of other events: Data Manager would overwrite the \
-                           sale's value with the refund's instead of taking it back";
+            let message = "must be another action than those of other events, or \"adjust\": Data Manager would \
+                           overwrite the sale's value with the refund's instead of taking it back";
             settings.problem(&key, message);
         }
+    }
+    let conversions = actions.keys().any(|event| !event.is_change());
+    if let Some(event) = adjusting.iter().next().filter(|_| !conversions) {
+        let message = "adjusts conversions, of which none is mapped here: map purchase, or whatever is refunded, too";
+        settings.problem(&format!("events.{event}"), message);
     }
     let distinct: BTreeSet<_> = actions.values().collect();
     if distinct.len() > ACTIONS_MAX {
@@ -135,66 +161,4 @@ fn check_actions(actions: &BTreeMap<EventName, String>, settings: &mut Settings)
         );
         settings.problem("events", message);
     }
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// `123-456-7890`, or digits alone.
-fn account_digits(text: &str) -> Option<String> {
-    let dashed = text.len() == 12 && text.bytes().enumerate().all(|(i, b)| (b == b'-') == (i == 3 || i == 7));
-    let digits = if dashed { text.replace('-', "") } else { text.to_owned() };
-    is_digits(&digits).then_some(digits)
-}
-
-/// The credentials, and the token endpoint of a key file.
-fn credentials(settings: &mut Settings) -> Option<(GoogleCredentials, Option<String>)> {
-    const USER: [(&str, &str); 3] = [
-        ("client_id", "the OAuth client's id"),
-        ("client_secret", "the OAuth client's secret"),
-        ("refresh_token", "a refresh token for the Data Manager scope"),
-    ];
-    if !settings.has(KEY_FILE) {
-        let [client_id, client_secret, refresh_token] = USER.map(|(key, what)| settings.need(key, what).secret(key));
-        let _known = settings.text(KEY_FILE);
-        let (client_id, client_secret, refresh_token) =
-            (client_id?.expose().to_owned(), client_secret?, refresh_token?);
-        return Some((GoogleCredentials::Refresh { client_id, client_secret, refresh_token }, None));
-    }
-    for (key, _) in USER.iter().filter(|(key, _)| settings.has(key)).collect::<Vec<_>>() {
-        settings.problem(key, format!("must be left out next to {KEY_FILE}: {CREDENTIALS}"));
-        settings.text(key);
-    }
-    let path = settings.text(KEY_FILE)?;
-    let read = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"));
-    let read = read.and_then(|bytes| parse_key_file(&bytes).map_err(|what| format!("names a file that {what}")));
-    read.map_err(|message| settings.problem(KEY_FILE, message)).ok()
-}
-
-/// What Google's console hands out for a service account.
-#[derive(Deserialize)]
-struct KeyFile {
-    r#type: String,
-    client_email: String,
-    private_key_id: String,
-    private_key: Secret,
-    token_uri: Option<String>,
-}
-
-/// Reads a key file. What is wrong is said without anything out of the file.
-fn parse_key_file(bytes: &[u8]) -> Result<(GoogleCredentials, Option<String>), &'static str> {
-    const SHAPE: &str = "is not a service account's JSON key file: it must have type, client_email, private_key_id and \
-                         private_key";
-    let file: KeyFile = serde_json::from_slice(bytes).map_err(|_| SHAPE)?;
-    if file.r#type != "service_account" {
-        return Err("is a key file of another type than \"service_account\"");
-    }
-    if jsonwebtoken::EncodingKey::from_rsa_pem(file.private_key.expose().as_bytes()).is_err() {
-        return Err("holds a private_key that is no RSA key in PEM form");
-    }
-    let KeyFile { client_email, private_key_id, private_key, token_uri, .. } = file;
-    let token_uri = token_uri.map(|uri| plain_url(&uri).ok_or("holds a token_uri that is no http or https address"));
-    let token_uri = token_uri.transpose()?;
-    Ok((GoogleCredentials::ServiceAccount { client_email, private_key_id, private_key }, token_uri))
 }

@@ -1,47 +1,15 @@
 //! What Google can match an event by: exactly one ad click, and the person's hashed contact details.
 
-use std::{collections::BTreeSet, time::Duration};
-
 use super::payload::{Address, UserIdentifier};
-use crate::model::{ClickId, ClickKind, SealedEvent, Spelled, Time};
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long after a click Google takes conversions for it. An action's own window may be shorter.
-/// Source: <https://support.google.com/google-ads/answer/7012522>, read 2026-11-20.
-pub(super) const CLICK_AGE_MAX: Duration = DAY.saturating_mul(90);
-
-/// How long Google takes conversions that carry contact details only.
-/// Source: <https://support.google.com/google-ads/answer/10029210>, read 2026-11-20.
-pub(super) const USER_DATA_AGE_MAX: Duration = DAY.saturating_mul(63);
+pub(super) use crate::destinations::google::{CLICK_AGE_MAX, USER_DATA_AGE_MAX, click};
+use crate::{
+    destinations::google::distinct,
+    model::{Choice, ClickId, ClickKind, SealedEvent},
+};
 
 /// The most identifiers of the user in one event.
 /// Source: <https://developers.google.com/data-manager/api/devguides/limits>, read 2026-11-20.
 const USER_IDENTIFIERS_MAX: usize = 10;
-
-/// The one click to name, as Google refuses an event with two. The newest counts; one that came with the event itself
-/// (`first_seen` is unknown) is newer than any stored one. Of ids seen at the same moment `gclid` is the most exact,
-/// then `wbraid` (web), then `gbraid` (app). A click past its window is left out: it would displace contact details
-/// that can still match.
-pub(super) fn click(event: &SealedEvent) -> Option<&ClickId> {
-    let rank = |click: &ClickId| match click.kind {
-        ClickKind::Gclid => Some(3_u8),
-        ClickKind::Wbraid => Some(2),
-        ClickKind::Gbraid => Some(1),
-        _ => None,
-    };
-    let in_window = |click: &&ClickId| event.time.since(click.first_seen.unwrap_or(event.time)) <= CLICK_AGE_MAX;
-    let order = |click: &ClickId| -> (bool, Time, Option<u8>) {
-        (click.first_seen.is_none(), click.first_seen.unwrap_or(click.last_seen), rank(click))
-    };
-    event
-        .context
-        .clicks
-        .iter()
-        .filter(|click| rank(click).is_some() && !click.value.is_empty())
-        .filter(in_window)
-        .max_by_key(|click| order(click))
-}
 
 /// Whether contact details and a cart may go with `click`. Google documents neither for a braid: contact details are
 /// not in the list of allowed combinations, and a cart draws `CART_DATA_NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID`.
@@ -61,15 +29,6 @@ pub(super) fn of_user(event: &SealedEvent) -> Vec<UserIdentifier<'_>> {
     emails.chain(phones).take(contacts_max).chain(address).collect()
 }
 
-fn distinct(details: &[Spelled]) -> impl Iterator<Item = String> {
-    let mut seen = BTreeSet::new();
-    details
-        .iter()
-        .filter_map(|detail| detail.google)
-        .filter(move |digest| seen.insert(*digest))
-        .map(|digest| digest.hex())
-}
-
 fn address(event: &SealedEvent) -> Option<Address<'_>> {
     let user = &event.user;
     Some(Address {
@@ -78,4 +37,18 @@ fn address(event: &SealedEvent) -> Option<Address<'_>> {
         region_code: user.country_code.as_ref()?.expose(),
         postal_code: user.postal_code_clear.as_ref()?.expose(),
     })
+}
+
+/// What `event` can be matched by, by Google's names.
+pub(super) fn names(event: &SealedEvent) -> Vec<&'static str> {
+    let click = click(event);
+    let of_click = click.map(|click| click.kind.parameter());
+    let of_user = if goes_with_user_data(click) && event.consent.ad_user_data != Choice::Denied {
+        of_user(event)
+    } else {
+        Vec::new()
+    };
+    let mut names: Vec<_> = of_click.into_iter().chain(of_user.iter().map(UserIdentifier::name)).collect();
+    names.dedup();
+    names
 }

@@ -9,8 +9,23 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{config::Config, identifiers};
+use super::{super::google::number, config::Config, identifiers};
 use crate::model::{ActionSource, Choice, ClickId, ClickKind, Consent, Item, Money, SealedEvent};
+
+/// A conversion as Google is to know it.
+#[derive(Clone, Copy)]
+pub(super) struct Conversion<'a> {
+    /// Its conversion action.
+    pub(super) action: &'a str,
+    /// What happened, when, and to whom: of a change, the conversion that is changed.
+    pub(super) event: &'a SealedEvent,
+    /// What it is worth.
+    pub(super) money: Option<Money>,
+    /// What the visitor said last.
+    pub(super) consent: Consent,
+    /// It is known to Google and gets another value.
+    pub(super) adjusts: bool,
+}
 
 /// A request.
 #[derive(Serialize)]
@@ -21,6 +36,9 @@ pub(super) struct Ingest<'a> {
     /// How digests are written. Required with `userData`.
     #[serde(skip_serializing_if = "Option::is_none")]
     encoding: Option<&'static str>,
+    /// Checks the request, and takes nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    validate_only: bool,
 }
 
 /// One conversion action.
@@ -91,6 +109,17 @@ pub(super) enum UserIdentifier<'a> {
     Address(Address<'a>),
 }
 
+impl UserIdentifier<'_> {
+    /// Google's name of it.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::EmailAddress(_) => "emailAddress",
+            Self::PhoneNumber(_) => "phoneNumber",
+            Self::Address(_) => "address",
+        }
+    }
+}
+
 /// A postal address: Google takes it with all four parts only.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,11 +166,11 @@ struct CartItem<'a> {
 }
 
 impl<'a> Ingest<'a> {
-    /// The request for `events`, each with its conversion action; `actions` are the distinct ones.
+    /// The request for `conversions`; `actions` are their distinct actions.
     pub(super) fn new(
         config: &'a Config,
         actions: &[&'a str],
-        events: impl Iterator<Item = (&'a str, &'a SealedEvent)>,
+        conversions: impl Iterator<Item = Conversion<'a>>,
     ) -> Self {
         let several = actions.len() > 1;
         let account = |id| Account { account_type: config.account_type, account_id: id };
@@ -151,18 +180,25 @@ impl<'a> Ingest<'a> {
             login_account: config.login_account.as_deref().map(account),
             product_destination_id: action,
         };
-        let events: Vec<_> =
-            events.map(|(action, event)| Event::new(config, several.then_some(action), event)).collect();
+        let events: Vec<_> = conversions
+            .map(|conversion| Event::new(config, several.then_some(conversion.action), conversion))
+            .collect();
         let encoding = events.iter().any(|event| event.user_data.is_some()).then_some("HEX");
-        Self { destinations: actions.iter().map(target).collect(), events, encoding }
+        Self { destinations: actions.iter().map(target).collect(), events, encoding, validate_only: false }
+    }
+
+    /// The same, to be checked only.
+    pub(super) fn only_to_validate(self) -> Self {
+        Self { validate_only: true, ..self }
     }
 }
 
 impl<'a> Event<'a> {
-    fn new(config: &'a Config, reference: Option<&'a str>, event: &'a SealedEvent) -> Self {
+    fn new(config: &'a Config, reference: Option<&'a str>, conversion: Conversion<'a>) -> Self {
+        let Conversion { event, money, consent, adjusts, .. } = conversion;
         let click = identifiers::click(event);
         let with_user_data = identifiers::goes_with_user_data(click);
-        let allowed = with_user_data && event.consent.ad_user_data != Choice::Denied;
+        let allowed = with_user_data && consent.ad_user_data != Choice::Denied;
         let user_identifiers = if allowed { identifiers::of_user(event) } else { Vec::new() };
         Self {
             destination_references: reference.map(|reference| [reference]),
@@ -171,10 +207,11 @@ impl<'a> Event<'a> {
             event_source: event_source(event.action_source),
             ad_identifiers: click.and_then(ad_identifiers),
             user_data: (!user_identifiers.is_empty()).then_some(UserData { user_identifiers }),
-            consent: consent(event.consent),
-            currency: event.money.map(|money| money.currency().code()),
-            conversion_value: event.money.as_ref().map(Money::text).and_then(number),
-            cart_data: if with_user_data { cart(config, &event.items) } else { None },
+            consent: consent_status(consent),
+            currency: money.map(|money| money.currency().code()),
+            conversion_value: money.as_ref().map(Money::text).and_then(number),
+            // What is left of a cart after a refund is not known.
+            cart_data: if with_user_data && !adjusts { cart(config, &event.items) } else { None },
         }
     }
 }
@@ -202,7 +239,7 @@ fn ad_identifiers(click: &ClickId) -> Option<AdIdentifiers<'_>> {
 }
 
 /// What the visitor said. What nobody told us is left out: it is never sent as granted.
-fn consent(consent: Consent) -> Option<ConsentStatus> {
+fn consent_status(consent: Consent) -> Option<ConsentStatus> {
     let status = |choice| match choice {
         Choice::Granted => Some("CONSENT_GRANTED"),
         Choice::Denied => Some("CONSENT_DENIED"),
@@ -234,9 +271,4 @@ fn cart_item(item: &Item) -> Option<CartItem<'_>> {
         quantity: whole.to_string(),
         unit_price: item.price.map(|price| price.to_string()).and_then(number),
     })
-}
-
-/// A decimal number as JSON writes it, digit for digit.
-fn number(decimal: String) -> Option<Box<RawValue>> {
-    RawValue::from_string(decimal).ok()
 }

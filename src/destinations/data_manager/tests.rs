@@ -11,7 +11,9 @@ use crate::{
 };
 
 mod answers;
+mod changes;
 mod configs;
+mod diagnostics;
 
 const TABLE: &str = r#"
     operating_account = "123-456-7890"

@@ -13,13 +13,21 @@ use std::path::PathBuf;
 use super::{cells, formats::Format};
 use crate::{
     destinations::{Common, Problem},
-    model::{Secret, Settings},
+    model::{EventName, Secret, Settings},
 };
 
 const PATH_DEFAULT: &str = "data/files";
 const KEEP_DEFAULT: u32 = 7;
 /// No platform takes rows that are older than this many days.
 const KEEP_MAX: u32 = 90;
+
+/// The word that a refund or a restatement is mapped to when it is to be found by what its conversion was.
+pub(super) const ADJUST: &str = "adjust";
+
+/// The events that are mapped to [`ADJUST`].
+pub(super) fn adjusting(common: &Common) -> impl Iterator<Item = &EventName> {
+    common.events.iter().filter(|(event, mapped)| event.is_change() && *mapped == ADJUST).map(|(event, _)| event)
+}
 
 /// What is configured of one file destination.
 pub(super) struct Config {
@@ -57,10 +65,40 @@ impl Config {
                 settings.problem(&format!("events.{event}"), message);
             }
         }
+        match format {
+            Some(Format::GoogleAdsAdjustments) => check_adjustments(common, &mut settings),
+            Some(Format::Jsonl) | None => {}
+            Some(_) => check_changes(common, &mut settings),
+        }
         let problems = settings.finish();
         match format {
             Some(format) if problems.is_empty() => Ok(Self { format, directory, days_served, auth }),
             _ => Err(problems),
+        }
+    }
+}
+
+/// A change that is found by its conversion needs the names of the conversions.
+fn check_adjustments(common: &Common, settings: &mut Settings) {
+    let conversions = common.events.keys().any(|event| !event.is_change());
+    if let Some(event) = adjusting(common).next().filter(|_| !conversions) {
+        let message = "is found by its conversion, of which none is mapped here: map purchase, or whatever is refunded, to \
+                       the conversion's name too";
+        settings.problem(&format!("events.{event}"), message);
+    }
+}
+
+/// Files of conversions take nothing back: what changes one would be one more.
+fn check_changes(common: &Common, settings: &mut Settings) {
+    for (event, conversion) in common.events.iter().filter(|(event, _)| event.is_change()) {
+        let shared = common.events.iter().any(|(other, name)| other != event && name == conversion);
+        if !event.is_refund() {
+            let message = "gives a conversion another value, which this format cannot tell: use google_ads_adjustments";
+            settings.problem(&format!("events.{event}"), message);
+        } else if shared || conversion == ADJUST {
+            let message = "must be a conversion of its own: this format takes nothing back, and under the name of another \
+                           one it would count as that; to take value back use google_ads_adjustments";
+            settings.problem(&format!("events.{event}"), message);
         }
     }
 }

@@ -23,6 +23,11 @@ const CONTACT_WINDOW: Duration = Duration::from_secs(63 * 86_400);
 ///
 /// Source: <https://support.google.com/google-ads/answer/7686280>, as of 2026-11-20, through others' notes.
 const ADJUSTMENT_WINDOW: Duration = Duration::from_secs(54 * 86_400);
+/// How old a conversion must be before an adjustment of it is taken.
+///
+/// Source: google-ads 34.0.0, v26/errors/types/conversion_adjustment_upload_error.py (`TOO_RECENT_CONVERSION`), read
+/// 2026-11-20. The pages on files name no time of their own.
+const ADJUSTED_AFTER: Duration = Duration::from_secs(86_400);
 /// `jsonl` has no platform that would stop taking events: ten years.
 const NO_WINDOW: Duration = Duration::from_secs(3650 * 86_400);
 
@@ -96,12 +101,58 @@ impl Format {
             Self::GoogleAdsLeads => (&[ClickKind::Gclid], CONTACT_WINDOW),
             Self::DataManager => (google_clicks(event), CONTACT_WINDOW),
             Self::Microsoft => (&[ClickKind::Msclkid], CLICK_WINDOW),
-            // A refund does not tell when its conversion was, so it counts from the refund.
-            Self::GoogleAdsAdjustments => (&[], ADJUSTMENT_WINDOW),
+            Self::GoogleAdsAdjustments => {
+                // Where it is not known when the conversion was, the change itself counts.
+                let original = event.change.as_ref().map_or(event, |change| &change.original);
+                return original.time.plus(ADJUSTMENT_WINDOW);
+            }
             Self::Jsonl => (&[], NO_WINDOW),
         };
         let by_click = newest_click(event, kinds).map(|click| clicked_at(event, click).plus(CLICK_WINDOW));
         by_click.unwrap_or_else(|| event.time.plus(without_click))
+    }
+
+    /// Until when `event` has to wait for its conversion.
+    pub(super) fn held_until(self, event: &SealedEvent) -> Option<Time> {
+        let change = event.change.as_ref().filter(|_| self == Self::GoogleAdsAdjustments)?;
+        Some(change.original.time.plus(ADJUSTED_AFTER))
+    }
+
+    /// The columns that the row of `event` is matched by.
+    pub(super) fn evidence(self, event: &SealedEvent) -> Vec<&'static str> {
+        let click = |kind| newest_click(event, &[kind]).is_some();
+        let contact = || {
+            let contact = Contact::of(event);
+            (!contact.email.is_empty(), !contact.phone.is_empty(), contact.address.iter().all(|part| !part.is_empty()))
+        };
+        let columns = match self {
+            Self::GoogleAdsClicks => vec![("Google Click ID", click(ClickKind::Gclid))],
+            Self::GoogleAdsLeads => {
+                let (email, phone, address) = contact();
+                vec![
+                    ("Email", email),
+                    ("Phone Number", phone),
+                    ("Google Click ID", click(ClickKind::Gclid)),
+                    ("First Name, Last Name, Country, Zip", address),
+                ]
+            }
+            Self::GoogleAdsAdjustments => vec![("Order ID", true)],
+            Self::DataManager => {
+                let click = newest_click(event, google_clicks(event)).map(|click| click.kind);
+                let (email, phone, _) = if takes_contact(click) { contact() } else { (false, false, false) };
+                vec![
+                    ("gclid", click == Some(ClickKind::Gclid)),
+                    ("gbraid", click == Some(ClickKind::Gbraid)),
+                    ("wbraid", click == Some(ClickKind::Wbraid)),
+                    ("email_sha256", email),
+                    ("phone_sha256", phone),
+                ]
+            }
+            Self::Microsoft => vec![("Microsoft Click ID", click(ClickKind::Msclkid))],
+            // Nobody matches it; whoever reads the file may do as he likes.
+            Self::Jsonl => Vec::new(),
+        };
+        columns.into_iter().filter_map(|(column, filled)| filled.then_some(column)).collect()
     }
 
     /// The line of `event`, which the platform knows as `conversion`.
@@ -159,31 +210,77 @@ fn google_ads_leads(conversion: &str, event: &SealedEvent) -> Result<String, Uns
     ]))
 }
 
-/// A refund without a value takes the whole conversion back. With one it takes a part, and the file has to give what
-/// the conversion is worth from now on, which only its giver knows.
+/// The word for it is not the API's: a file with `RETRACTION` is refused.
+///
+/// Source: <https://support.google.com/google-ads/answer/7686280>, as of 2026-11-20, through others' notes.
+#[derive(Clone, Copy)]
+enum Adjustment {
+    /// The conversion counts no more. The cell of its value stays empty.
+    Retract,
+    /// It is worth this from now on.
+    Restate(Money),
+}
+
 fn google_ads_adjustments(conversion: &str, event: &SealedEvent) -> Result<String, Unsendable> {
-    let order = event.transaction_id.as_ref().map(TransactionId::as_str).ok_or_else(|| {
-        reject("order_id_missing", "transaction_id", "post the transaction_id of the conversion that is taken back")
-    })?;
+    let (order, at, adjustment) = match &event.change {
+        Some(change) => {
+            let original = &change.original;
+            // Two clocks may disagree, but Google refuses an adjustment that is not after its conversion.
+            let at = event.time.max(original.time.plus(Duration::from_secs(1)));
+            // A conversion may be restated to nothing and still count; only a refund takes it back.
+            let adjustment = match change.worth {
+                Some(_) if change.is_total() && event.name.is_refund() => Adjustment::Retract,
+                Some(worth) => Adjustment::Restate(worth),
+                None => {
+                    let message = "what is left of the conversion is not known: it never had a value, or one in another \
+                                   currency; refund it as a whole, without a value";
+                    return Err(reject("worth_unknown", "value", message));
+                }
+            };
+            (original.transaction(), at, adjustment)
+        }
+        None => {
+            let order = event.transaction_id.as_ref().map(TransactionId::as_str).ok_or_else(|| {
+                let message = "post the transaction_id of the conversion that is changed";
+                reject("order_id_missing", "transaction_id", message)
+            })?;
+            (order, event.time, as_given(event)?)
+        }
+    };
     let order = free_text("transaction_id", order)?;
-    let (kind, adjusted) = match (adjusted_amount(event)?, event.money) {
-        (None, None) => ("RETRACT", None),
+    let (kind, adjusted) = match adjustment {
+        Adjustment::Retract => ("RETRACT", None),
+        Adjustment::Restate(money) => ("RESTATE", Some(money)),
+    };
+    let (amount, currency) = value(adjusted);
+    Ok(line(&[order, conversion, &google_time(at), kind, &amount, currency]))
+}
+
+/// What the giver says, where we do not know the conversion. A refund without a value takes the whole conversion back. With
+/// one it takes a part, and the file has to give what the conversion is worth from now on, which only its giver knows.
+fn as_given(event: &SealedEvent) -> Result<Adjustment, Unsendable> {
+    if event.name.is_change() && !event.name.is_refund() {
+        let unknown =
+            || reject("adjusted_value_unknown", "value", "post the value that the conversion has from now on");
+        return event.money.map(Adjustment::Restate).ok_or_else(unknown);
+    }
+    match (adjusted_amount(event)?, event.money) {
+        (None, None) => Ok(Adjustment::Retract),
         (Some(amount), Some(refunded)) => {
-            ("RESTATE", Some(Money::new(amount, refunded.currency()).map_err(|_| invalid_adjusted_value())?))
+            let money = Money::new(amount, refunded.currency()).map_err(|_| invalid_adjusted_value())?;
+            Ok(Adjustment::Restate(money))
         }
         (None, Some(_)) => {
             let message = "post what the conversion is worth after this refund as properties.adjusted_value (\"0\" if \
                            nothing is left), or no value at all to take the whole conversion back";
-            return Err(reject("adjusted_value_unknown", "properties.adjusted_value", message));
+            Err(reject("adjusted_value_unknown", "properties.adjusted_value", message))
         }
         (Some(_), None) => {
             let message =
                 "post the value and currency of the refund too: the currency is that of properties.adjusted_value";
-            return Err(reject("adjusted_currency_unknown", "currency", message));
+            Err(reject("adjusted_currency_unknown", "currency", message))
         }
-    };
-    let (amount, currency) = value(adjusted);
-    Ok(line(&[order, conversion, &google_time(event.time), kind, &amount, currency]))
+    }
 }
 
 /// `properties.adjusted_value`: what the conversion is worth from now on, a decimal as text or number, in the event's
@@ -204,9 +301,7 @@ fn invalid_adjusted_value() -> Unsendable {
 
 fn data_manager(conversion: &str, event: &SealedEvent) -> Result<String, Unsendable> {
     let click = newest_click(event, google_clicks(event));
-    // Contact data next to a gbraid or wbraid is not documented to be taken.
-    let with_contact = click.is_none_or(|click| click.kind == ClickKind::Gclid);
-    let contact = if with_contact { Contact::of(event) } else { Contact::default() };
+    let contact = if takes_contact(click.map(|click| click.kind)) { Contact::of(event) } else { Contact::default() };
     if click.is_none() && contact.is_empty() {
         return Err(nobody(event));
     }
@@ -226,6 +321,11 @@ fn data_manager(conversion: &str, event: &SealedEvent) -> Result<String, Unsenda
         choice(event.consent.ad_user_data),
         choice(event.consent.ad_personalization),
     ]))
+}
+
+/// Whether contact data may stand next to a click of this kind: next to a gbraid or wbraid it is not documented to be taken.
+const fn takes_contact(click: Option<ClickKind>) -> bool {
+    matches!(click, None | Some(ClickKind::Gclid))
 }
 
 /// Data Manager takes exactly one click id. Of those of one click: gclid, else the one made for where the conversion

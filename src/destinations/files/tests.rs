@@ -351,3 +351,5 @@ fn a_conversion_name_that_could_run_is_refused_when_the_configuration_is_read() 
     assert!(built("google_ads_clicks", "Sale - gold"));
     assert!(built("jsonl", "=Sale"), "no spreadsheet runs JSON");
 }
+
+mod changes;

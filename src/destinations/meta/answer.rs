@@ -10,7 +10,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::super::{Response, Verdict};
+use super::{
+    super::{Response, Verdict},
+    limits,
+};
 use crate::model::Failure;
 
 /// The most characters kept of Meta's text.
@@ -19,6 +22,9 @@ const MESSAGE_CHARS_MAX: usize = 300;
 const NAME_CHARS_MAX: usize = 128;
 /// Hex digits in a row that are taken for a hash of something personal: 32 is an MD5, 64 a SHA-256.
 const HASH_DIGITS_MIN: usize = 32;
+
+/// What begins like an access token (`EAA`) and is at least this long is taken for one.
+const TOKEN_CHARS_MIN: usize = 16;
 
 /// A permission is missing, or the token is dead: nothing gets through until the operator acts.
 /// 3 and 10 and 200–299: permissions; 102 and 190: session and token.
@@ -30,6 +36,11 @@ fn is_about_access(code: i64) -> bool {
 fn is_about_content(code: i64) -> bool {
     matches!(code, 100 | 105)
 }
+
+/// The version of the API that is asked for has ended: every request is refused until another one is configured.
+/// Source: <https://github.com/facebook/facebook-php-business-sdk/issues/442> and
+/// <https://github.com/facebook/facebook-nodejs-business-sdk/issues/239>, read 2026-11-20. (Meta's own pages list no code.)
+const VERSION_ENDED: i64 = 2635;
 
 /// Code 100 with this subcode: there is no such pixel, or not for this token.
 const NO_SUCH_PIXEL: (i64, i64) = (100, 33);
@@ -54,7 +65,9 @@ fn verdict(sent: usize, response: &Response) -> Verdict {
         let failure = failure("no_answer", "the request was not sent over HTTP");
         return Verdict::Retry { after: None, failure };
     };
-    let retry = |failure| Verdict::Retry { after: *retry_after, failure };
+    // Of the rate limits only a header says when there is room again.
+    let after = || retry_after.or_else(|| limits::regained(response).filter(|_| !(200..300).contains(status)));
+    let retry = |failure| Verdict::Retry { after: after(), failure };
     let answer = read(body);
     let error = answer.as_ref().and_then(|answer| answer.get("error")).filter(|error| !error.is_null());
 
@@ -86,11 +99,26 @@ fn verdict(sent: usize, response: &Response) -> Verdict {
         Some(code) if is_about_access(code) || Some(NO_SUCH_PIXEL) == subcode.map(|subcode| (code, subcode)) => {
             Verdict::Blocked(described)
         }
+        Some(VERSION_ENDED) => Verdict::Blocked(described),
         Some(code) if is_about_content(code) && sent > 1 => Verdict::Isolate(described),
         Some(code) if is_about_content(code) => Verdict::Rejected(described),
         // 1 and 2: unknown error, service down. 4, 17, 32, 613, 80000–80014: rate limits. 341, 368, 5000, 21009:
         // limits and blocks for a time. And whatever is unknown to us: an event is not given up on a guess.
         _ => retry(described),
+    }
+}
+
+/// The object that was asked for.
+pub(super) fn object(response: &Response) -> Result<Value, Failure> {
+    let Response::Http { status, body, .. } = response else {
+        return Err(failure("no_answer", "the request was not sent over HTTP"));
+    };
+    let answer = read(body);
+    let error = answer.as_ref().and_then(|answer| answer.get("error")).filter(|error| !error.is_null());
+    match (error, answer.as_ref()) {
+        (Some(error), _) => Err(described(error, *status)),
+        (None, Some(object)) if (200..300).contains(status) && object.get("id").is_some() => Ok(object.clone()),
+        _ => Err(failure(format!("http_{status}"), format!("HTTP {status} with a body that is not Meta's"))),
     }
 }
 
@@ -116,7 +144,7 @@ fn described(error: &Value, status: u16) -> Failure {
     };
     let text = |key: &str| error.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let message = match text("error_user_msg").or_else(|| text("message")) {
-        Some(message) if is_personal(message) => "Meta's text is left out: it repeats personal data".into(),
+        Some(message) if is_personal(message) => "Meta's text is left out: it repeats personal data or a token".into(),
         Some(message) => {
             message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_CHARS_MAX).collect()
         }
@@ -141,11 +169,15 @@ fn first_text(value: &Value) -> Option<&str> {
     }
 }
 
-/// Whether a text holds what looks like an e-mail address, a hash, an IP address or a click.
+/// Whether a text holds what looks like an e-mail address, a hash, an IP address, a click, or an access token, which Meta
+/// repeats when it is malformed.
 fn is_personal(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let hash = lower.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= HASH_DIGITS_MIN);
     let mut words = lower.split(|c: char| c.is_whitespace() || "\"'(){}[]<>,;=".contains(c));
     let address = |word: &str| word.trim_end_matches(['.', ':']).parse::<IpAddr>().is_ok();
-    hash || words.any(|word| word.contains('@') || word.contains("%40") || word.starts_with("fb.") || address(word))
+    let token = |word: &str| word.starts_with("eaa") && word.len() >= TOKEN_CHARS_MIN;
+    hash || words.any(|word| {
+        word.contains('@') || word.contains("%40") || word.starts_with("fb.") || address(word) || token(word)
+    })
 }

@@ -63,6 +63,11 @@ pub(super) fn identifies_somebody(event: &SealedEvent) -> bool {
     !TOO_LITTLE.iter().any(|set| user.keys().all(|key| set.contains(&key)))
 }
 
+/// The keys of `user_data` that are sent of this event.
+pub(super) fn evidence(event: &SealedEvent) -> Vec<&'static str> {
+    UserData::of(event).keys().collect()
+}
+
 /// The action source to send. Meta asks more of two sources than we may have, and refuses the batch without it:
 /// `website` needs the page and the browser, `app` needs `app_data` about the device, which we never hold. Such an
 /// event goes as `system_generated` if it is a CRM's and as `other` if not.

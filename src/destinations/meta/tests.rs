@@ -2,6 +2,8 @@
 
 mod answers;
 mod configuration;
+mod limits;
+mod rehearsals;
 
 use serde_json::Value;
 
@@ -352,4 +354,67 @@ fn deadlines_and_holds_follow_the_event() {
     let meta = Meta { common: waits, ..meta };
     assert_eq!(meta.hold(&full()), Some((time("2026-11-19T11:00:00Z"), WaitReason::ClickTooRecent)));
     assert_eq!(meta.hold(&minimal()), None);
+}
+
+#[test]
+fn a_refund_goes_under_a_name_of_its_own_and_needs_no_original() {
+    let events = [("purchase", "Purchase"), ("refund", "Refund")];
+    let events = events.map(|(ours, theirs)| (EventName::new(ours).expect("a name"), theirs.into())).into();
+    let table = "pixel_id = \"1234567890\"\naccess_token = \"EAAtoken\"".parse().expect("TOML");
+    let meta = Meta::new(Common { events, ..common() }, table).expect("a valid configuration");
+    let name = EventName::new("refund").expect("a name");
+    let refund = SealedEvent {
+        name,
+        event_id: EventId::new("refund-1").expect("an id"),
+        money: Some(money("12.5", "USD")),
+        ..full()
+    };
+    assert_eq!((meta.admit(&refund), meta.original(&refund)), (Ok(()), Original::Unneeded));
+    let body: Value = serde_json::from_str(&text(&meta, &[refund])).expect("JSON");
+    let (event, custom) = (&body["data"][0], &body["data"][0]["custom_data"]);
+    assert_eq!((&event["event_name"], &event["event_id"]), (&"Refund".into(), &"refund-1".into()));
+    assert_eq!((&custom["value"], &custom["order_id"]), (&serde_json::json!(12.5), &"1001".into()));
+}
+
+#[test]
+fn a_change_that_would_count_as_a_conversion_is_refused_when_the_configuration_is_read() {
+    let problems = |ours: &str, theirs: &str| {
+        let mut common = common();
+        common.events.insert(EventName::new("deal").expect("a name"), "Deal".into());
+        common.events.insert(EventName::new(ours).expect("a name"), theirs.into());
+        let table = "pixel_id = \"1\"\naccess_token = \"t\"".parse().expect("TOML");
+        let problems = Meta::new(common, table).err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    assert_eq!(problems("refund", "Purchase"), ["events.refund"]);
+    assert_eq!(problems("restatement", "Subscribe"), ["events.restatement"]);
+    assert_eq!(problems("refund", "Deal"), ["events.refund"]);
+    assert_eq!(problems("refund", "Refund"), Vec::<String>::new());
+}
+
+#[test]
+fn meta_knows_an_event_for_two_days_and_a_shop_for_a_week() {
+    let of = |action_source| meta().dedupe(&SealedEvent { action_source, ..full() });
+    assert_eq!(of(ActionSource::Website), Dedupe::Within(Duration::from_secs(48 * 3600)));
+    assert_eq!(of(ActionSource::SystemGenerated), Dedupe::Within(Duration::from_secs(48 * 3600)));
+    assert_eq!(of(ActionSource::PhysicalStore), Dedupe::Within(Duration::from_secs(7 * 86_400)));
+}
+
+#[test]
+fn the_evidence_names_the_keys_that_are_sent() {
+    assert_eq!(meta().evidence(&minimal()), ["em"]);
+    let event = full();
+    let sent: Vec<String> = sent(&event)["user_data"].as_object().expect("an object").keys().cloned().collect();
+    let mut evidence = meta().evidence(&event);
+    evidence.sort_unstable();
+    let mut sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+    sent.sort_unstable();
+    assert_eq!(evidence, sent);
+}
+
+#[test]
+fn the_version_is_one_whose_life_is_known() {
+    let meta = meta();
+    assert_eq!(meta.api(), Some(("meta_graph", "v26.0")));
+    assert!(crate::destinations::versions::TABLE.iter().any(|known| Some((known.api, known.version)) == meta.api()));
 }

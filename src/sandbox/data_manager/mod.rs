@@ -19,7 +19,9 @@ use axum::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Fault, FaultMode, Platform, Sandbox, json,
+    Config, FaultMode, Platform, Sandbox,
+    fault::Met,
+    json,
     ledger::{Recorded, key},
     lock, oauth, shape,
 };
@@ -72,17 +74,55 @@ struct Receipt {
 struct Processed {
     destination: Box<RawValue>,
     records: u64,
-    failed: BTreeMap<&'static str, u64>,
+    failed: BTreeMap<String, u64>,
 }
 
-/// The requests whose status can be asked for.
+/// The requests whose status can be asked for, and what has to be known of conversions to answer as Google does.
 #[derive(Default)]
 pub(super) struct Receipts {
     by_id: HashMap<String, Receipt>,
     order: VecDeque<String>,
+    /// What is reported of a transaction the next time it comes.
+    reasons: HashMap<String, &'static str>,
+    /// What the conversions are worth, by action and transaction, with the order of their first arrival.
+    worth: HashMap<u64, u64>,
+    arrivals: VecDeque<u64>,
+    adjusted: VecDeque<Value>,
 }
 
 impl Receipts {
+    /// Has `reason` reported of `transaction` the next time it comes.
+    pub(super) fn report(&mut self, transaction: &str, reason: &'static str) {
+        self.reasons.insert(transaction.to_owned(), reason);
+    }
+
+    /// The conversions that got another value, oldest first.
+    pub(super) fn adjusted(&self) -> Vec<Value> {
+        self.adjusted.iter().cloned().collect()
+    }
+
+    /// Whether the conversion that `key` stands for is known with another value. It has this one from now on.
+    fn adjusts(&mut self, key: u64, worth: u64, config: &Config) -> bool {
+        if let Some(known) = self.worth.get_mut(&key) {
+            return std::mem::replace(known, worth) != worth;
+        }
+        self.worth.insert(key, worth);
+        self.arrivals.push_back(key);
+        if self.arrivals.len() > config.ids_max
+            && let Some(oldest) = self.arrivals.pop_front()
+        {
+            self.worth.remove(&oldest);
+        }
+        false
+    }
+
+    fn keep_adjusted(&mut self, entry: Value, config: &Config) {
+        self.adjusted.push_back(entry);
+        while self.adjusted.len() > config.recorded_max {
+            self.adjusted.pop_front();
+        }
+    }
+
     fn add(&mut self, id: String, receipt: Receipt, max: usize) {
         self.order.push_back(id.clone());
         self.by_id.insert(id, receipt);
@@ -97,7 +137,7 @@ impl Receipts {
 pub(super) async fn ingest(State(sandbox): State<Arc<Sandbox>>, headers: HeaderMap, body: Bytes) -> Response {
     let fault = sandbox.meet(Platform::DataManager);
     let id = format!("sandbox-{:012x}", sandbox.serial());
-    let answer = admit(&sandbox, fault, &headers).and_then(|()| take_in(&sandbox, fault, &headers, &body, &id));
+    let answer = admit(&sandbox, &fault, &headers).and_then(|()| take_in(&sandbox, &fault, &headers, &body, &id));
     finish(&sandbox, fault, answer.map(|()| json!({ "requestId": id })), &id).await
 }
 
@@ -109,11 +149,11 @@ pub(super) async fn status(
 ) -> Response {
     let fault = sandbox.meet(Platform::DataManager);
     let id = format!("sandbox-{:012x}", sandbox.serial());
-    let answer = admit(&sandbox, fault, &headers).and_then(|()| look_up(&sandbox, &query.unwrap_or_default()));
+    let answer = admit(&sandbox, &fault, &headers).and_then(|()| look_up(&sandbox, &query.unwrap_or_default()));
     finish(&sandbox, fault, answer, &id).await
 }
 
-async fn finish(sandbox: &Sandbox, fault: Fault, answer: Result<Value, Refusal>, id: &str) -> Response {
+async fn finish(sandbox: &Sandbox, fault: Met, answer: Result<Value, Refusal>, id: &str) -> Response {
     let response = match answer {
         Ok(body) => json(StatusCode::OK, &body),
         Err(refusal) => {
@@ -126,7 +166,7 @@ async fn finish(sandbox: &Sandbox, fault: Fault, answer: Result<Value, Refusal>,
 }
 
 /// The faults that stop a request before it is looked at, and the access token.
-fn admit(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap) -> Result<(), Refusal> {
+fn admit(sandbox: &Sandbox, fault: &Met, headers: &HeaderMap) -> Result<(), Refusal> {
     let token = oauth::bearer(headers);
     match fault.mode {
         FaultMode::Outage => {
@@ -138,7 +178,10 @@ fn admit(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap) -> Result<(), Ref
             return Err(Refusal::new(status, code, "throttle", "Quota exceeded for ingestion requests per minute."));
         }
         FaultMode::ExpiredToken => lock(&sandbox.tokens).revoke(token.unwrap_or_default()),
-        FaultMode::None | FaultMode::Slow | FaultMode::Partial | FaultMode::Reset => {}
+        FaultMode::ErrorRate => {
+            return Err(Refusal::new(fault.status(), "INTERNAL", "error_rate", "Internal error encountered."));
+        }
+        _ => {}
     }
     if token.is_some_and(|token| lock(&sandbox.tokens).is_good(token, sandbox.now())) {
         return Ok(());
@@ -155,11 +198,13 @@ struct Passed<'a> {
     id: Arc<str>,
     /// Places in the list of destinations; empty: all.
     to: Vec<usize>,
+    /// Stands for value and currency.
+    worth: u64,
     fails: Option<&'static str>,
 }
 
 /// Takes all events in, or none.
-fn take_in(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap, body: &[u8], id: &str) -> Result<(), Refusal> {
+fn take_in(sandbox: &Sandbox, fault: &Met, headers: &HeaderMap, body: &[u8], id: &str) -> Result<(), Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !content_type.starts_with("application/json") {
         return Err(violation("", "INVALID_ARGUMENT", "the content type must be application/json").into());
@@ -169,9 +214,14 @@ fn take_in(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap, body: &[u8], id
     let destinations = destinations(&request)?;
     let now = sandbox.now();
     let mut passed = Vec::with_capacity(request.events.len());
-    let mut violations = Vec::new();
+    let (mut violations, mut poisoned) = (Vec::new(), false);
     for (index, raw) in request.events.iter().enumerate() {
         match judge(&request, &destinations, raw, now) {
+            Ok(event) if fault.poisons(&[&event.id], raw.get()) => {
+                poisoned = true;
+                let wrong = violation("", "INVALID_EVENT", "this event is refused on demand");
+                violations.push(wrong.under(&format!("events[{index}]")));
+            }
             Ok(event) => passed.push(event),
             Err(violation) => violations.push(violation.under(&format!("events[{index}]"))),
         }
@@ -180,15 +230,17 @@ fn take_in(sandbox: &Sandbox, fault: Fault, headers: &HeaderMap, body: &[u8], id
         }
     }
     if !violations.is_empty() {
-        return Err(Refusal::invalid(violations));
+        let refusal = Refusal::invalid(violations);
+        return Err(if poisoned { Refusal { reason: FaultMode::Poison.as_str(), ..refusal } } else { refusal });
     }
     if request.validate_only {
         return Ok(());
     }
-    if fault.mode == FaultMode::Partial
-        && let Some(last) = passed.last_mut()
-    {
-        last.fails = Some("PROCESSING_ERROR_REASON_CLICK_NOT_FOUND");
+    let sent = passed.len();
+    for (index, event) in passed.iter_mut().enumerate() {
+        if fault.drops(&[&event.id], index + 1 == sent) {
+            event.fails = Some("PROCESSING_ERROR_REASON_CLICK_NOT_FOUND");
+        }
     }
     record(sandbox, now, &request, &destinations, passed, id);
     Ok(())
@@ -239,7 +291,8 @@ fn judge<'a>(
         place(reference).ok_or_else(unknown)
     });
     let to = to.collect::<Result<Vec<usize>, Violation>>()?;
-    Ok(Passed { raw, id: Arc::from(event.transaction_id.as_deref().unwrap_or_default()), to, fails })
+    let worth = key((event.conversion_value.map(f64::to_bits), event.currency.as_deref()));
+    Ok(Passed { raw, id: Arc::from(event.transaction_id.as_deref().unwrap_or_default()), to, worth, fails })
 }
 
 fn record(
@@ -254,27 +307,42 @@ fn record(
         destinations.iter().map(|it| Arc::from(it.product_destination_id.as_deref().unwrap_or_default())).collect();
     let empty = |&raw: &&RawValue| Processed { destination: raw.to_owned(), records: 0, failed: BTreeMap::new() };
     let mut processed: Vec<Processed> = request.destinations.iter().map(empty).collect();
+    let mut receipts = lock(&sandbox.receipts);
     let mut ledger = sandbox.ledger(Platform::DataManager);
-    for Passed { raw, id, mut to, fails } in passed {
+    for Passed { raw, id, mut to, worth, fails } in passed {
         if to.is_empty() {
             to.extend(0..destinations.len());
         }
+        let fails = receipts.reasons.remove(&*id).or(fails);
         let event = Arc::<RawValue>::from(raw.to_owned());
         for place in to {
             processed[place].records += 1;
             if let Some(reason) = fails {
-                *processed[place].failed.entry(reason).or_default() += 1;
+                *processed[place].failed.entry(spelled_out(reason)).or_default() += 1;
                 *ledger.stats.failed_afterwards.entry(reason).or_default() += 1;
                 continue;
             }
             let (to, id, event) = (Arc::clone(&names[place]), Arc::clone(&id), Arc::clone(&event));
             let dedupe = key((&*to, &*id));
+            // An id that is known with another value is no duplicate: the value is overwritten.
+            if receipts.adjusts(dedupe, worth, &sandbox.config) {
+                ledger.stats.adjusted += 1;
+                let event = serde_json::from_str::<Value>(event.get()).unwrap_or_default();
+                let entry = json!({"at": now.to_string(), "product_destination_id": &*to, "event": event});
+                receipts.keep_adjusted(entry, &sandbox.config);
+                continue;
+            }
             ledger.accept(Some(dedupe), Recorded { at: now, to, id, event, duplicate: false }, &sandbox.config);
         }
     }
     drop(ledger);
     let receipt = Receipt { at: now, destinations: processed };
-    lock(&sandbox.receipts).add(id.to_owned(), receipt, sandbox.config.receipts_max);
+    receipts.add(id.to_owned(), receipt, sandbox.config.receipts_max);
+}
+
+/// A reason of processing as the status has it.
+fn spelled_out(reason: &str) -> String {
+    if reason.starts_with("PROCESSING_") { reason.to_owned() } else { format!("PROCESSING_ERROR_REASON_{reason}") }
 }
 
 /// The status of an earlier request. One failure in a request of several is `PARTIAL_SUCCESS`.
@@ -319,7 +387,12 @@ fn look_up(sandbox: &Sandbox, query: &str) -> Result<Value, Refusal> {
 fn refused(refusal: &Refusal, id: &str) -> Response {
     let mut details = Vec::new();
     if refusal.status != StatusCode::SERVICE_UNAVAILABLE {
-        let reason = if refusal.reason == "throttle" { "RESOURCE_EXHAUSTED" } else { refusal.reason };
+        let reason = match refusal.reason {
+            "throttle" => "RESOURCE_EXHAUSTED",
+            "error_rate" => "INTERNAL_ERROR",
+            "poison" => "INVALID_EVENT",
+            reason => reason,
+        };
         details.push(json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": reason,

@@ -238,3 +238,60 @@ async fn data_manager_fails_as_told() {
     assert_eq!(status["requestStatusPerDestination"][0]["requestStatus"], "FAILED");
     assert_eq!(running.sandbox.stats().data_manager.accepted, 0);
 }
+
+#[tokio::test]
+async fn a_known_transaction_with_another_value_is_an_adjustment_and_no_duplicate() {
+    let running = Running::start().await;
+    let token = running.token().await;
+    let worth = |value: Value| with(conversion("t1"), "/conversionValue", Some(value));
+    for value in [json!(49.99), json!(49.99), json!(10), json!(10), json!(0)] {
+        assert_eq!(running.post(PATH, &token, &ingest(&[worth(value)])).await.0, 200);
+    }
+    let stats = running.sandbox.stats().data_manager;
+    assert_eq!((stats.accepted, stats.distinct_ids, stats.duplicates, stats.adjusted), (3, 1, 2, 2));
+    let adjusted = running.sandbox.adjusted_data_manager();
+    assert_eq!(adjusted.len(), 2);
+    assert_eq!(
+        (&adjusted[1]["event"], &adjusted[1]["product_destination_id"]),
+        (&worth(json!(0)), &json!("987654321"))
+    );
+    let other = with(conversion("t1"), "/currency", Some(json!("USD")));
+    let other = with(other, "/conversionValue", Some(json!(0)));
+    running.post(PATH, &token, &ingest(&[other])).await;
+    assert_eq!(running.sandbox.stats().data_manager.adjusted, 3, "another currency is another value");
+    running.sandbox.reset();
+    assert!(running.sandbox.adjusted_data_manager().is_empty());
+}
+
+#[tokio::test]
+async fn a_transaction_can_be_made_to_fail_once_for_a_reason() {
+    let running = Running::start().await;
+    let token = running.token().await;
+    running.sandbox.report_reason("t1", "TOO_RECENT_CLICK");
+    let body = ingest(&[conversion("t1"), conversion("t2")]);
+    let (_, answer) = running.post(PATH, &token, &body).await;
+    let status = &status_of(&running, &token, &answer).await["requestStatusPerDestination"][0];
+    assert_eq!(status["requestStatus"], "PARTIAL_SUCCESS");
+    let counts = json!([{"recordCount": "1", "reason": "PROCESSING_ERROR_REASON_TOO_RECENT_CLICK"}]);
+    assert_eq!(status["errorInfo"]["errorCounts"], counts);
+    assert_eq!(running.sandbox.stats().data_manager.distinct_ids, 1);
+    let (_, answer) = running.post(PATH, &token, &body).await;
+    let status = &status_of(&running, &token, &answer).await["requestStatusPerDestination"][0];
+    assert_eq!(status["requestStatus"], "SUCCESS");
+    assert_eq!(running.sandbox.stats().data_manager.distinct_ids, 2);
+}
+
+#[tokio::test]
+async fn what_is_only_validated_is_judged_and_never_taken() {
+    let running = Running::start().await;
+    let token = running.token().await;
+    let bad = with(conversion("t"), "/eventSource", None);
+    let only = |event| with(ingest(&[event]), "/validateOnly", Some(json!(true)));
+    assert_eq!(running.post(PATH, &token, &only(bad)).await.0, 400);
+    let (status, answer) = running.post(PATH, &token, &only(conversion("t"))).await;
+    assert_eq!(status, 200);
+    let id = answer["requestId"].as_str().unwrap();
+    let asked = running.get(&format!("/google/v1/requestStatus:retrieve?requestId={id}"), &token).await;
+    assert_eq!(asked.0, 400, "such an id cannot be looked up");
+    assert_eq!(running.sandbox.stats().data_manager.accepted, 0);
+}

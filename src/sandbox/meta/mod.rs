@@ -18,7 +18,9 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Fault, FaultMode, Platform, Sandbox, json,
+    FaultMode, Platform, Sandbox,
+    fault::Met,
+    json,
     ledger::{Recorded, key},
     shape::{self, Malformed, MalformedKind, Text},
 };
@@ -109,16 +111,59 @@ pub(super) async fn events(
     let fault = sandbox.meet(Platform::Meta);
     let request = Request { version, pixel_id, query: query.unwrap_or_default(), headers, body };
     let trace_id = format!("A{:015x}Sandbox", sandbox.serial());
-    let response = match request.take_in(&sandbox, fault) {
+    let mut response = match request.take_in(&sandbox, &fault) {
         Ok(received) => {
             json(StatusCode::OK, &json!({"events_received": received, "messages": [], "fbtrace_id": trace_id}))
         }
         Err(refusal) => {
             sandbox.ledger(Platform::Meta).refuse(sandbox.now(), refusal.reason, &refusal.place);
-            refused(&refusal, fault, &trace_id)
+            refused(&refusal, &trace_id)
+        }
+    };
+    let usage = match fault.mode {
+        FaultMode::Throttle => Some((100, fault.retry_after.unwrap_or_default().as_secs().div_ceil(60))),
+        _ => fault.usage,
+    };
+    if let Some((percent, minutes)) = usage {
+        response.headers_mut().insert("x-business-use-case-usage", usage_header(percent, minutes));
+    }
+    fault.apply(response).await
+}
+
+/// `GET /meta/v{N.N}/{pixel_id}?fields=…`: the pixel, for whoever wants to know whether a token reaches it.
+/// Source: developers.facebook.com/docs/marketing-api/reference/ad-account/adspixels (`GET /v25.0/<PIXEL_ID>/?fields=`),
+/// read 2026-11-20.
+pub(super) async fn pixel(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path((version, pixel_id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let fault = sandbox.meet(Platform::Meta);
+    let (fields, query) = fields_of(&query.unwrap_or_default());
+    let request = Request { version, pixel_id, query, headers, body: Bytes::new() };
+    let trace_id = format!("A{:015x}Sandbox", sandbox.serial());
+    let response = match request.show(&sandbox, &fault, &fields) {
+        Ok(pixel) => json(StatusCode::OK, &pixel),
+        Err(refusal) => {
+            sandbox.ledger(Platform::Meta).refuse(sandbox.now(), refusal.reason, &refusal.place);
+            refused(&refusal, &trace_id)
         }
     };
     fault.apply(response).await
+}
+
+/// The fields that a query asks for, and the rest of it.
+fn fields_of(query: &str) -> (Vec<String>, String) {
+    let (mut fields, mut rest) = (Vec::new(), url::form_urlencoded::Serializer::new(String::new()));
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name == "fields" {
+            fields.extend(value.split(',').map(str::to_owned));
+        } else {
+            rest.append_pair(&name, &value);
+        }
+    }
+    (fields, rest.finish())
 }
 
 struct Request {
@@ -139,12 +184,36 @@ struct Batch<'a> {
 struct Passed {
     key: Option<u64>,
     id: Arc<str>,
+    /// `order_id`, for faults that name it.
+    order: String,
     event: Arc<RawValue>,
 }
 
+impl Passed {
+    fn ids(&self) -> [&str; 2] {
+        [&self.id, &self.order]
+    }
+}
+
 impl Request {
+    /// The fields of the pixel that are asked for; its id in any case.
+    fn show(&self, sandbox: &Sandbox, fault: &Met, fields: &[String]) -> Result<serde_json::Value, Refusal> {
+        meet(fault)?;
+        self.check_address()?;
+        check_token(sandbox, self.token()?)?;
+        let mut pixel = json!({ "id": self.pixel_id });
+        for field in fields {
+            match field.as_str() {
+                "id" => {}
+                "name" => pixel["name"] = json!("Sandbox pixel"),
+                _ => return Err(Refusal::new(100, "unknown_field", "Tried accessing a nonexisting field")),
+            }
+        }
+        Ok(pixel)
+    }
+
     /// Takes all events in, or none; answers with how many were received.
-    fn take_in(&self, sandbox: &Sandbox, fault: Fault) -> Result<usize, Refusal> {
+    fn take_in(&self, sandbox: &Sandbox, fault: &Met) -> Result<usize, Refusal> {
         meet(fault)?;
         self.check_address()?;
         let token = self.token()?;
@@ -173,14 +242,25 @@ impl Request {
             .enumerate()
             .map(|(index, raw)| self.judge(raw, now).map_err(|flaw| Refusal::of_event(index, flaw)))
             .collect::<Result<Vec<Passed>, Refusal>>()?;
+        // Every one is looked at, as every one counts for `poison_every`.
+        let poison = passed.iter().map(|event| fault.poisons(&event.ids(), event.event.get())).collect::<Vec<_>>();
+        if let Some(index) = poison.iter().position(|is_poison| *is_poison) {
+            let refusal = Refusal::new(100, FaultMode::Poison.as_str(), "Invalid parameter");
+            return Err(Refusal { place: format!("data[{index}]"), ..refusal });
+        }
         let mut ledger = sandbox.ledger(Platform::Meta);
-        if fault.mode == FaultMode::Partial {
-            passed.pop();
-            *ledger.stats.failed_afterwards.entry("partial").or_default() += 1;
+        let (sent, mut index) = (passed.len(), 0);
+        passed.retain(|event| {
+            index += 1;
+            !fault.drops(&event.ids(), index == sent)
+        });
+        if passed.len() < sent {
+            let dropped = ledger.stats.failed_afterwards.entry(FaultMode::Partial.as_str()).or_default();
+            *dropped += (sent - passed.len()) as u64;
         }
         ledger.forget(now, DEDUPE_WINDOW);
         let (received, to) = (passed.len(), Arc::<str>::from(&*self.pixel_id));
-        for Passed { key, id, event } in passed {
+        for Passed { key, id, event, .. } in passed {
             let recorded = Recorded { at: now, to: Arc::clone(&to), id, event, duplicate: false };
             ledger.accept(key, recorded, &sandbox.config);
         }
@@ -224,12 +304,14 @@ impl Request {
         let id = event.event_id.as_deref();
         let key = id.map(|id| key((&*self.pixel_id, &*event.event_name, id)));
         let id = Arc::from(id.unwrap_or_default());
+        let order = event.custom_data.as_ref().and_then(|custom| custom.order_id.as_deref());
+        let order = order.unwrap_or_default().to_owned();
         drop(event);
         let kept = match decoded {
             Some(text) => RawValue::from_string(text).expect("it was read as JSON just now"),
             None => raw.to_owned(),
         };
-        Ok(Passed { key, id, event: Arc::from(kept) })
+        Ok(Passed { key, id, order, event: Arc::from(kept) })
     }
 }
 
@@ -261,7 +343,7 @@ impl Form {
 }
 
 /// The faults that stop a request before it is looked at.
-fn meet(fault: Fault) -> Result<(), Refusal> {
+fn meet(fault: &Met) -> Result<(), Refusal> {
     let reason = fault.mode.as_str();
     match fault.mode {
         FaultMode::Outage => Err(Refusal {
@@ -274,7 +356,12 @@ fn meet(fault: Fault) -> Result<(), Refusal> {
             ..Refusal::new(80_004, reason, "There have been too many calls to this ad-account.")
         }),
         FaultMode::ExpiredToken => Err(Refusal::expired()),
-        FaultMode::None | FaultMode::Slow | FaultMode::Partial | FaultMode::Reset => Ok(()),
+        FaultMode::ErrorRate => Err(Refusal {
+            status: fault.status(),
+            transient: true,
+            ..Refusal::new(1, reason, "An unknown error occurred")
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -302,7 +389,7 @@ fn refuse_body(malformed: &Malformed) -> Refusal {
 
 /// The error answer.
 /// Source: developers.facebook.com/docs/graph-api/guides/error-handling, read 2026-09-12.
-fn refused(refusal: &Refusal, fault: Fault, trace_id: &str) -> Response {
+fn refused(refusal: &Refusal, trace_id: &str) -> Response {
     let mut error = json!({
         "message": if refusal.code == 100 { "Invalid parameter" } else { &*refusal.message },
         "type": "OAuthException",
@@ -320,16 +407,15 @@ fn refused(refusal: &Refusal, fault: Fault, trace_id: &str) -> Response {
     if !refusal.field.is_empty() {
         error["error_data"] = json!({"blame_field_specs": [[refusal.field]]});
     }
-    let mut response = json(refusal.status, &json!({ "error": error }));
-    if fault.mode == FaultMode::Throttle {
-        let minutes = fault.retry_after.unwrap_or_default().as_secs().div_ceil(60);
-        let usage = json!({"1": [{"type": "ads_management", "call_count": 100, "total_cputime": 25, "total_time": 25,
-            "estimated_time_to_regain_access": minutes}]});
-        if let Ok(value) = HeaderValue::from_str(&usage.to_string()) {
-            response.headers_mut().insert("x-business-use-case-usage", value);
-        }
-    }
-    response
+    json(refusal.status, &json!({ "error": error }))
+}
+
+/// How much of the limit is used, and when there will be room again.
+/// Source: developers.facebook.com/docs/graph-api/overview/rate-limiting, read 2026-09-12.
+fn usage_header(percent: u32, minutes: u64) -> HeaderValue {
+    let usage = json!({"1": [{"type": "ads_management", "call_count": percent, "total_cputime": 25, "total_time": 25,
+        "estimated_time_to_regain_access": minutes}]});
+    HeaderValue::from_str(&usage.to_string()).unwrap_or_else(|_| HeaderValue::from_static("{}"))
 }
 
 #[cfg(test)]

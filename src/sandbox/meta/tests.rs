@@ -231,3 +231,26 @@ async fn a_slow_answer_comes_after_the_work() {
     assert!(!answer.is_finished(), "the sender does not know that it worked");
     answer.abort();
 }
+
+#[tokio::test]
+async fn the_pixel_can_be_looked_at_with_a_token() {
+    let running = Running::start().await;
+    let look = |version: &str, query: &str| {
+        let path = format!("/meta/{version}/1234567890?{query}");
+        let running = &running;
+        async move { running.get(&path, "").await }
+    };
+    let (status, pixel) = look("v26.0", "fields=id,name&access_token=t").await;
+    assert_eq!((status, &pixel["id"], pixel["name"].is_string()), (200, &json!("1234567890"), true));
+    for (version, query, code) in [
+        ("v26.0", "fields=id,name", 190),
+        ("v26.0", "fields=id,name&access_token=expired", 190),
+        ("v26.0", "fields=id,name&access_token=forbidden", 10),
+        ("v26.0", "fields=secrets&access_token=t", 100),
+        ("26", "fields=id&access_token=t", 2500),
+    ] {
+        let (status, answer) = look(version, query).await;
+        assert!((400..500).contains(&status) && answer["error"]["code"] == code, "{version} {query}: {answer}");
+    }
+    assert_eq!(running.sandbox.stats().meta.accepted, 0);
+}

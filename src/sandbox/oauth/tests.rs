@@ -43,7 +43,9 @@ async fn an_assertion_is_checked_claim_by_claim() {
     });
     let signature = [7; 256];
     assert_eq!(assert_jwt(&running, &header, &claims, &signature).await.0, 200);
-    let adwords = json!("https://www.googleapis.com/auth/adwords");
+    let ads = with(claims.clone(), "/scope", Some(json!("https://www.googleapis.com/auth/adwords")));
+    assert_eq!(assert_jwt(&running, &header, &ads, &signature).await.0, 200);
+    let other = json!("https://www.googleapis.com/auth/analytics");
     let cases = [
         ("/exp", json!(NOW_S), "invalid_grant"),
         ("/exp", json!(NOW_S + 3601), "invalid_grant"),
@@ -52,7 +54,7 @@ async fn an_assertion_is_checked_claim_by_claim() {
         ("/iss", json!("relay"), "invalid_grant"),
         ("/aud", json!("elsewhere"), "invalid_grant"),
         ("/nbf", json!(NOW_S), "invalid_grant"),
-        ("/scope", adwords, "invalid_scope"),
+        ("/scope", other, "invalid_scope"),
     ];
     for (pointer, value, error) in cases {
         let (status, body) =

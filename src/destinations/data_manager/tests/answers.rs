@@ -127,7 +127,7 @@ fn what_is_wrong_with_the_account_or_the_settings_blocks() {
         let blocked = || Verdict::Blocked(failure(reason, None));
         assert_eq!(verdicts(400, &plain_error("INVALID_ARGUMENT", reason)), [blocked(), blocked(), blocked()]);
     }
-    let field = "destinations[0].product_destination_id";
+    let field = "destinations[0].operating_account.account_id";
     let answer = error(&[violation(field, "INVALID_FORMAT"), violation("events[1].currency", "INVALID_CURRENCY_CODE")]);
     assert_eq!(verdicts(400, &answer)[1], Verdict::Blocked(failure("INVALID_FORMAT", Some(field))));
     for (status, body) in [
@@ -139,6 +139,32 @@ fn what_is_wrong_with_the_account_or_the_settings_blocks() {
     ] {
         assert_eq!(kinds(&interpret(3, status, None, &body)), ["blocked"; 3], "{status} {body}");
     }
+}
+
+#[test]
+fn one_wrong_action_among_several_costs_the_events_of_the_others_nothing() {
+    let field = |index| format!("destinations[{index}].product_destination_id");
+    for reason in ["INVALID_CONVERSION_ACTION_ID", "INVALID_CONVERSION_ACTION_TYPE", "INVALID_FORMAT"] {
+        let first = error(&[violation(&field(0), reason)]);
+        let wrong = || Verdict::Misconfigured(failure(reason, Some(&field(0))));
+        assert_eq!(verdicts(400, &first), [wrong(), Verdict::Resend, wrong()]);
+        let alone = interpret(1, 400, None, &first.to_string());
+        assert_eq!(alone, [wrong()], "another action is configured, and may be right");
+        let both = error(&[violation(&field(0), reason), violation(&field(1), reason)]);
+        assert_eq!(kinds(&verdicts(400, &both)), ["blocked"; 3], "nothing could be sent: nothing is given up");
+    }
+    let unnamed = plain_error("INVALID_ARGUMENT", "INVALID_CONVERSION_ACTION_ID");
+    assert_eq!(kinds(&verdicts(400, &unnamed)), ["blocked"; 3], "which of the two is not said");
+    assert_eq!(kinds(&interpret(1, 400, None, &unnamed.to_string())), ["misconfigured"]);
+    let only = build_with(TABLE, &[("purchase", "987654321")]);
+    let body = Bytes::from(error(&[violation(&field(0), "INVALID_CONVERSION_ACTION_ID")]).to_string());
+    let response = Response::Http { status: 400, retry_after: None, headers: Vec::new(), body };
+    assert_eq!(kinds(&only.interpret(&[full()], &response)), ["blocked"]);
+    let mixed = error(&[
+        violation(&field(0), "INVALID_CONVERSION_ACTION_ID"),
+        violation("events.events[1].currency", "INVALID_CURRENCY_CODE"),
+    ]);
+    assert_eq!(kinds(&verdicts(400, &mixed)), ["misconfigured", "rejected", "misconfigured"]);
 }
 
 #[test]

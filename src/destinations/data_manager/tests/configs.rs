@@ -122,6 +122,17 @@ fn a_refund_may_not_overwrite_the_sale() {
 }
 
 #[test]
+fn changes_are_opted_into_with_a_word_of_their_own() {
+    build_with(TABLE, &[("purchase", "1"), ("refund", "adjust"), ("restatement", "adjust")]);
+    assert_eq!(keys_of(TABLE, &[("purchase", "adjust")]), ["events.purchase"]);
+    assert_eq!(keys_of(TABLE, &[("purchase", "1"), ("restatement", "2")]), ["events.restatement"]);
+    assert_eq!(keys_of(TABLE, &[("refund", "adjust")]), ["events.refund"], "there is nothing to adjust");
+    assert!(problems_of(TABLE, &[("refund", "Refund")])[0].1.contains("\"adjust\""));
+    let late = format!("{TABLE}\nhold_after_conversion = \"31d\"");
+    assert_eq!(keys_of(&late, &[("purchase", "1")]), ["hold_after_conversion"]);
+}
+
+#[test]
 fn a_key_file_is_read_and_its_token_endpoint_gives_way_to_a_configured_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("key.json");

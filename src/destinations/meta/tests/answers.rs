@@ -82,6 +82,12 @@ fn a_pixel_that_is_not_there_blocks_the_destination() {
 }
 
 #[test]
+fn a_version_that_has_ended_blocks_the_destination() {
+    let ended = error(400, serde_json::json!({"code": 2635}));
+    assert!(matches!(verdict(2, &ended), Verdict::Blocked(failure) if failure.code == "2635"));
+}
+
+#[test]
 fn limits_and_outages_are_tried_again() {
     for code in [1, 2, 4, 17, 32, 341, 368, 613, 5000, 21_009, 80_000, 80_004, 80_014] {
         assert_retry(&coded(code), &code.to_string());
@@ -182,12 +188,13 @@ fn a_failure_never_repeats_personal_data() {
         "203.0.113.7.",
         "2001:db8::7:",
         "fb.1.1763546400123.IwAR",
+        "EAABwzLixnjYBAHxyz0123456789",
     ] {
         let message = format!("Invalid value {personal} in user_data");
         let data = serde_json::json!({"blame_field_specs": [[personal]]});
         let fields = serde_json::json!({"code": 100, "error_user_msg": message, "error_data": data});
         let failure = rejected(&error(400, fields));
-        assert_eq!(failure.message, "Meta's text is left out: it repeats personal data", "{personal}");
+        assert_eq!(failure.message, "Meta's text is left out: it repeats personal data or a token", "{personal}");
         assert_eq!(failure.field, None, "{personal}");
     }
     let harmless = "(#100) Object with ID '1234567890123456' does not exist; see https://fb.example/v26.0 at 08:15.";
