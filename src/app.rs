@@ -1,7 +1,8 @@
 //! Wiring: builds the real things from a configuration, runs them, and takes them down in order.
 
+mod upkeep;
+
 use std::{
-    future::Future,
     io::{self, Write as _},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -20,20 +21,15 @@ use crate::{
     admin::{self, Admin},
     capture,
     config::{Config, DestinationConfig},
-    context,
     delivery::{self, Delivery, Place, Status, Tools},
     intake,
     model::{Clock, DestinationId, Secret, SourceName},
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
-    telemetry,
+    telemetry::{self, Observed},
     web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
-/// How often what is past its retention is looked for.
-const RETAIN_EVERY: Duration = Duration::from_secs(60);
-/// How often a store that failed is tried.
-const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// The file in the data directory that the running process holds.
 const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
@@ -96,14 +92,14 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     let ids = register(&stores, &config.destinations).await?;
 
     let metrics = delivery::Metrics::default();
-    let status = Status::default();
+    let (status, observed) = (Status::default(), Observed::default());
     let places: Arc<Vec<Place>> = Arc::new(config.destinations.iter().zip(&ids).map(place).collect());
     let routes = routes(&config.destinations, &ids);
     let pipeline =
         Arc::new(Pipeline::new(stores.clone(), routes, config.pipeline, Arc::clone(&clock), metrics.clone()));
     pipeline.complete_all().await?;
 
-    let registry = telemetry::registry(&pipeline.metrics, &metrics, &stores, &places, &status, &clock);
+    let registry = telemetry::registry(&pipeline.metrics, &metrics, &stores, &places, &status, &observed, &clock);
     let tools = Tools {
         store: Arc::clone(&stores.events),
         clock: Arc::clone(&clock),
@@ -119,13 +115,9 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         .merge(capture::router(&config.capture, Arc::clone(&pipeline), Arc::clone(&clock)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
-    let admin_routes = Admin {
-        stores: stores.clone(),
-        places,
-        status,
-        clock: Arc::clone(&clock),
-        metrics: Arc::new(move || telemetry::render(&registry)),
-    };
+    let upkeep =
+        upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
+    let admin_routes = Admin { stores, places, status, clock, metrics: Arc::new(move || telemetry::render(&registry)) };
     let admin_routes = admin::router(admin_routes, config.admin_token.take()).merge(health);
 
     let (stop, stopped) = watch::channel(false);
@@ -133,7 +125,8 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     let (public_at, admin_at) = (local(&public), local(&admin));
     listeners.spawn(listen(public, public_routes, stopped.clone()));
     listeners.spawn(listen(admin, admin_routes, stopped.clone()));
-    listeners.spawn(maintain(stores, clock, config.store.visits, stopped));
+    listeners.spawn(upkeep.clone().maintain(config.store.visits, stopped.clone()));
+    listeners.spawn(upkeep.audit(stopped));
     Ok(Running {
         public: public_at,
         admin: admin_at,
@@ -293,38 +286,4 @@ fn health_router(stores: Stores, draining: Arc<AtomicBool>) -> Router {
         .route("/readyz", get(ready))
         .with_state((stores, draining))
         .route("/healthz", get(async || (StatusCode::OK, "ok\n")))
-}
-
-/// Deletes what is past its retention, and brings a store that failed back.
-async fn maintain(
-    stores: Stores,
-    clock: Arc<dyn Clock>,
-    visits: Duration,
-    mut stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let mut rounds: u64 = 0;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(RECOVER_EVERY) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
-        }
-        if stores.events.health() != Health::Ok {
-            warn_on_error("the event store did not recover", stores.events.recover()).await;
-        }
-        if stores.visits.health() != Health::Ok {
-            warn_on_error("the visitor store did not recover", stores.visits.recover()).await;
-        }
-        rounds += 1;
-        if rounds.is_multiple_of(RETAIN_EVERY.as_secs() / RECOVER_EVERY.as_secs()) {
-            let now = clock.now();
-            warn_on_error("retention of events", stores.events.retain(now)).await;
-            warn_on_error("retention of visitors", context::retain(&stores, now.minus(visits))).await;
-        }
-    }
-}
-
-async fn warn_on_error<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) {
-    if let Err(error) = work.await {
-        tracing::warn!(%error, "{what}");
-    }
 }

@@ -15,6 +15,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     attribution,
@@ -22,9 +23,9 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Clock, Context, DestinationId, DestinationName, EventName, IdentityKey, IdentityKind, Item,
-        JoinedBy, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent, SealedEvent, Sensitive,
-        SkipReason, SourceName, Utm, Visitor, VisitorId, WaitReason,
+        ActionSource, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey, IdentityKind,
+        Item, JoinedBy, Money, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent, SealedEvent,
+        Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId, WaitReason,
     },
     privacy::{
         self, Country,
@@ -121,20 +122,23 @@ impl Pipeline {
         &self.routes
     }
 
-    /// Brings events to where they are durable. One answer for each, in their order.
+    /// Brings events to where they are durable. One answer for each, in their order. One that reports a known conversion
+    /// with another value is accepted as a restatement of that, which the answer [`Accepted::Restates`] then holds.
     ///
     /// # Errors
     /// Of the store; then none of these events was acknowledged, and all may be sent again.
     pub async fn accept(self: &Arc<Self>, events: Vec<RawEvent>) -> Result<Vec<Accepted>, StoreError> {
         let sources: Vec<SourceName> = events.iter().map(|event| event.source.clone()).collect();
+        let values: Vec<Option<Money>> = events.iter().map(|event| event.money).collect();
         let new = self.seal_all(events).await?;
         let awaited: Vec<VisitorId> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
         let accepted = self.stores.events.accept(new).await?;
+        let accepted = self.restate(accepted, &values).await?;
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
             let status = match answer {
-                Accepted::New => "accepted",
-                Accepted::Duplicate(_) | Accepted::Restates(_) => "duplicate",
+                Accepted::New | Accepted::Restates(_) => "accepted",
+                Accepted::Duplicate(_) => "duplicate",
                 Accepted::Conflict(_) => "rejected",
             };
             self.metrics.answered(source, status);
@@ -149,6 +153,42 @@ impl Pipeline {
             }
         }
         Ok(accepted)
+    }
+
+    /// Accepts a restatement for each known conversion that was reported with another value.
+    async fn restate(&self, mut answers: Vec<Accepted>, values: &[Option<Money>]) -> Result<Vec<Accepted>, StoreError> {
+        let now = self.clock.now();
+        let (mut places, mut restatements) = (Vec::new(), Vec::new());
+        for (place, (answer, value)) in answers.iter_mut().zip(values).enumerate() {
+            let Accepted::Restates(known) = answer else { continue };
+            let known_id = known.event_id.clone();
+            match value.and_then(|value| restatement(known, value, now)) {
+                Some(event) => {
+                    let deliveries = self.route(&event, false);
+                    restatements.push(NewEvent { event, deliveries, waits_for: None });
+                    places.push(place);
+                }
+                None => *answer = Accepted::Duplicate(known_id),
+            }
+        }
+        if restatements.is_empty() {
+            return Ok(answers);
+        }
+        let accepted = self.stores.events.accept(restatements.clone()).await?;
+        for ((place, accepted), NewEvent { event, deliveries, .. }) in
+            places.into_iter().zip(accepted).zip(restatements)
+        {
+            answers[place] = match accepted {
+                Accepted::New => {
+                    self.count(&deliveries);
+                    Accepted::Restates(Box::new(event))
+                }
+                // The same value was reported before.
+                Accepted::Restates(_) => Accepted::Duplicate(event.event_id),
+                Accepted::Duplicate(_) | Accepted::Conflict(_) => accepted,
+            };
+        }
+        Ok(answers)
     }
 
     /// Seals a few at once here, and many where blocking is allowed: hashing and looking up takes milliseconds then.
@@ -235,8 +275,10 @@ impl Pipeline {
             if route.sources.as_ref().is_some_and(|sources| !sources.contains(&event.source)) {
                 return skip(SkipReason::Source);
             }
-            // A visit that is still to come may bring the consent; the worker asks once more before it sends.
-            if !wait_for_visit && !route.on_unknown_consent.allows(event.consent) {
+            // A visit that is still to come may bring the consent, and a change has that of its conversion; the worker asks
+            // once more before it sends.
+            let later = wait_for_visit || (event.name.is_change() && event.consent.ad_user_data == Choice::Unknown);
+            if !later && !route.on_unknown_consent.allows(event.consent) {
                 return skip(SkipReason::Consent);
             }
             let now = self.clock.now();
@@ -313,6 +355,36 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
     (event, utm)
 }
 
+/// The event that gives `known` another value. Everything about the person and the browser is that of `known`.
+fn restatement(known: &SealedEvent, value: Money, now: Time) -> Option<SealedEvent> {
+    let transaction = known.transaction_id.clone().map_or_else(|| TransactionId::new(known.event_id.as_str()), Ok);
+    Some(SealedEvent {
+        name: EventName::new(EventName::RESTATEMENT).ok()?,
+        event_id: restatement_id(known.event_id.as_str(), &value)?,
+        time: now,
+        received_at: now,
+        transaction_id: Some(transaction.ok()?),
+        money: Some(value),
+        // What was bought for the new value was not said.
+        items: Vec::new(),
+        properties: Properties::default(),
+        change: None,
+        ..known.clone()
+    })
+}
+
+/// The id of the restatement that gives the conversion called `known` this value: the same for every report of it.
+#[must_use]
+pub fn restatement_id(known: &str, value: &Money) -> Option<EventId> {
+    let id = format!("{known}.worth.{}{}", value.text(), value.currency().code());
+    // One that is too long, or would look like an address, is known by its hash.
+    let hashed = |id: String| {
+        let hex: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
+        EventId::new(format!("worth.{hex}"))
+    };
+    EventId::new(id.clone()).or_else(|_| hashed(id)).ok()
+}
+
 /// What the visitor may be found by, in the order it is tried.
 fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityKey> {
     let cookies = &event.context.cookies;
@@ -347,4 +419,48 @@ fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy) {
     event.attribution.last = given.or(event.attribution.last.take());
     event.visitor_id.get_or_insert_with(|| visitor.id.clone());
     event.joined_by = Some(joined_by);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Currency, parse_decimal},
+        store::conformance,
+    };
+
+    const NOW: Time = Time::from_secs(1_763_626_500);
+
+    fn usd(amount: &str) -> Money {
+        let currency = Currency::parse("USD").expect("known");
+        Money::new(parse_decimal(amount).expect("a number"), currency).expect("not negative")
+    }
+
+    #[test]
+    fn a_restatement_is_the_known_conversion_with_another_value_and_an_id_of_its_own() {
+        let mut known = conformance::purchase("order-1", NOW);
+        known.money = Some(usd("50"));
+        known.user.country_code = Some(Sensitive::new("GB".into()));
+        let later = NOW.plus(Duration::from_secs(60));
+        let event = restatement(&known, usd("40.5"), later).expect("can be made");
+        assert_eq!(event.event_id.as_str(), "order-1.worth.40.50USD");
+        assert_eq!(event.name.as_str(), EventName::RESTATEMENT);
+        assert_eq!((event.time, event.received_at, event.money), (later, later, Some(usd("40.50"))));
+        assert_eq!(event.transaction_id.as_ref().map(TransactionId::as_str), Some("order-1"), "for want of another");
+        assert_eq!((&event.user, &event.source), (&known.user, &known.source));
+        known.transaction_id = TransactionId::new("1001").ok();
+        let event = restatement(&known, usd("40.5"), later).expect("can be made");
+        assert_eq!(event.transaction_id, known.transaction_id);
+    }
+
+    #[test]
+    fn every_report_of_one_value_has_one_id_however_it_is_written() {
+        assert_eq!(restatement_id("o", &usd("40.5")), restatement_id("o", &usd("40.50")));
+        assert_ne!(restatement_id("o", &usd("40.5")), restatement_id("o", &usd("40.51")));
+        let (long, other) = ("x".repeat(256), format!("{}y", "x".repeat(255)));
+        let id = restatement_id(&long, &usd("1")).expect("is hashed");
+        assert!(id.as_str().starts_with("worth.") && id.as_str().len() == 70, "{id}");
+        assert_ne!(Some(id), restatement_id(&other, &usd("1")));
+        assert!(restatement_id("order@2x", &usd("1")).is_some(), "an id with an @ does not become an address");
+    }
 }

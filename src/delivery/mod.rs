@@ -3,32 +3,35 @@
 //! Every destination has its own worker, its own connections and its own pause, so that one that is down, slow or refused
 //! never holds up another. Workers read the store and never call the pipeline.
 
+mod deadlines;
+mod deliver;
 pub mod file_sink;
 mod https;
+mod limit;
+mod metrics;
 pub mod oauth;
+mod order;
+mod receipts;
 pub mod rehearse;
 mod retry;
+mod send;
+mod settle;
+mod status;
+mod unknown;
 mod worker;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
-    registry::Registry,
-};
 use tokio::{sync::watch, task::JoinSet};
 
+pub use metrics::Metrics;
 pub use retry::Schedule;
+pub use status::{State, Status};
 
 use crate::{
     destinations::{Destination, OnUnknownConsent},
-    model::{Clock, DestinationId, DestinationName, EventName, Failure, Time},
-    store::{EventStore, OperatorPause},
+    model::{Clock, DestinationId, DestinationName, EventName},
+    store::EventStore,
 };
 
 /// How long a worker that panicked rests.
@@ -66,99 +69,6 @@ pub struct Place {
     pub concurrency: Option<usize>,
     /// The events it maps.
     pub events: BTreeSet<EventName>,
-}
-
-/// Whether a destination takes events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It does.
-    #[default]
-    Active,
-    /// It refuses what we are set up with; it is probed until that works again.
-    Paused {
-        /// What it said.
-        reason: Failure,
-        /// Since when.
-        since: Time,
-    },
-    /// Its operator stopped it; only he lets it go on.
-    Stopped(OperatorPause),
-}
-
-/// What delivery tells others about its destinations.
-#[derive(Clone, Debug, Default)]
-pub struct Status(Arc<Mutex<HashMap<DestinationName, State>>>);
-
-impl Status {
-    /// The state of a destination.
-    #[must_use]
-    pub fn of(&self, name: &DestinationName) -> State {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
-    }
-
-    fn set(&self, name: &DestinationName, state: State) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), state);
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    destination: String,
-    outcome: &'static str,
-    reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DestinationLabels {
-    destination: String,
-}
-
-/// What delivery measures.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    outcomes: Family<OutcomeLabels, Counter>,
-    retries: Family<OutcomeLabels, Counter>,
-    latency: Family<DestinationLabels, Histogram, fn() -> Histogram>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let buckets = || Histogram::new([0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]);
-        Self {
-            outcomes: Family::default(),
-            retries: Family::default(),
-            latency: Family::new_with_constructor(buckets as fn() -> Histogram),
-        }
-    }
-}
-
-impl Metrics {
-    /// Adds them to a registry.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "outcomes",
-            "Deliveries that ended, by destination, outcome and reason",
-            self.outcomes.clone(),
-        );
-        registry.register("retries", "Deliveries to be tried again, by destination and reason", self.retries.clone());
-        registry.register("attempt_seconds", "Time a request took, by destination", self.latency.clone());
-    }
-
-    /// Counts deliveries that ended.
-    pub fn ended(&self, destination: &DestinationName, outcome: &'static str, reason: &str, count: u64) {
-        let labels = OutcomeLabels { destination: destination.to_string(), outcome, reason: reason.to_owned() };
-        self.outcomes.get_or_create(&labels).inc_by(count);
-    }
-
-    fn retried(&self, destination: &DestinationName, reason: &str, count: u64) {
-        let (destination, reason) = (destination.to_string(), reason.to_owned());
-        self.retries.get_or_create(&OutcomeLabels { destination, outcome: "retry", reason }).inc_by(count);
-    }
-
-    fn took(&self, destination: &DestinationName, took: Duration) {
-        let labels = DestinationLabels { destination: destination.to_string() };
-        self.latency.get_or_create(&labels).observe(took.as_secs_f64());
-    }
 }
 
 /// What every worker is given.
@@ -204,7 +114,9 @@ impl Delivery {
         let mut workers = JoinSet::new();
         for place in places {
             let worker = Arc::new(worker::Worker::new(place.clone(), tools.clone())?);
-            workers.spawn(supervise(worker, stopped.clone()));
+            workers.spawn(supervise(Arc::clone(&worker), stopped.clone(), worker::Worker::run));
+            workers.spawn(supervise(Arc::clone(&worker), stopped.clone(), worker::Worker::watch_deadlines));
+            workers.spawn(supervise(worker, stopped.clone(), worker::Worker::ask_about_receipts));
         }
         Ok(Self { stop, workers, drain: tools.config.drain })
     }
@@ -222,20 +134,26 @@ impl Delivery {
     }
 }
 
-/// Runs a worker until it is stopped. One that panics, which is a defect, is started again: its leases run out, and its
-/// events are tried once more.
-async fn supervise(worker: Arc<worker::Worker>, stopped: watch::Receiver<bool>) {
+/// Runs one task of a worker until it is stopped. One that panics, which is a defect, is started again: its leases run out,
+/// and its events are tried once more.
+async fn supervise<F: Future<Output = ()> + Send + 'static>(
+    worker: Arc<worker::Worker>,
+    stopped: watch::Receiver<bool>,
+    task: fn(Arc<worker::Worker>, watch::Receiver<bool>) -> F,
+) {
     loop {
-        // A set of its own, so that aborting this ends the worker too.
+        // A set of its own, so that aborting this ends the task too.
         let mut running = JoinSet::new();
-        running.spawn(Arc::clone(&worker).run(stopped.clone()));
+        running.spawn(task(Arc::clone(&worker), stopped.clone()));
         match running.join_next().await {
             Some(Err(error)) if error.is_panic() => {
                 tracing::error!(%error, "a delivery worker ended unexpectedly and is started again");
                 tokio::time::sleep(RESTART_AFTER).await;
-                worker.take_back_unsettled().await;
             }
             _ => return,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ pub async fn rehearse(destination: &dyn Destination, sample: &SealedEvent, clock
         let asked = tokio::time::timeout(TIMEOUT, https.send(profile, &request, clock.now())).await;
         let result = match asked {
             Ok(Ok(response)) => read(&response),
-            Ok(Err(NoAnswer::Blocked(failure) | NoAnswer::Failed(failure, _))) => Err(told(&failure)),
+            Ok(Err(NoAnswer::Blocked(failure) | NoAnswer::Failed { failure, .. })) => Err(told(&failure)),
             Err(_) => Err(format!("no answer within {} seconds", TIMEOUT.as_secs())),
         };
         let result = match result {

@@ -1,25 +1,18 @@
-//! The worker of one destination.
+//! The worker of one destination: when it takes deliveries, and how many at once. What happens to them then is in
+//! `deliver.rs`.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
+    sync::watch,
+    task::{JoinError, JoinSet},
 };
 
-use super::{
-    Place, StartError, State, Tools,
-    file_sink::FileSink,
-    https::{Https, NoAnswer},
-};
-use crate::{
-    destinations::{Request, Response, Unsendable, Verdict},
-    model::{Attempt, Failure, FailureClass, FileMark, Outcome, SealedEvent, SkipReason, Time},
-    store::{LeaseKey, Leased, Settlement, Step},
-};
+use super::{Place, StartError, State, Tools, file_sink::FileSink, https::Https, limit::Limit, order::Order};
+use crate::{model::Time, store::Leased};
 
 /// The longest a worker sleeps before it looks at the clock again, so that a clock that jumps is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -28,74 +21,69 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 /// How often a worker that gathers looks whether a full batch has come together.
 const LOOK: Duration = Duration::from_millis(10);
-/// Larger batches are put together where blocking is allowed: it takes milliseconds, in which requests are to be answered.
-const INLINE_MAX: usize = 32;
 /// A lease holds for the request's own timeout and this, so that settling has time.
-const LEASE_GRACE: Duration = Duration::from_secs(60);
-/// Extra requests that taking apart one refused batch may cost; then the rest is tried later.
-const ISOLATE_REQUESTS_MAX: usize = 64;
-/// How long to wait before settling again when the store cannot write.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const LEASE_GRACE: Duration = Duration::from_secs(60);
+/// How long to wait before the store is tried again when it fails.
+pub(super) const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// No rest that a platform asks for is kept longer than this at a stretch; then one request finds out.
+pub(super) const REST_MAX: Duration = Duration::from_secs(3600);
 
 /// What sends.
-enum Transport {
+pub(super) enum Transport {
     Https(Box<Https>),
     File(Arc<Mutex<FileSink>>),
 }
 
 /// The worker of one destination.
 pub(super) struct Worker {
-    place: Place,
-    tools: Tools,
-    transport: Transport,
+    pub(super) place: Place,
+    pub(super) tools: Tools,
+    pub(super) transport: Transport,
+    pub(super) order: Mutex<Order>,
     pace: Mutex<Pace>,
+    limit: Mutex<Limit>,
 }
 
 /// When the next request may start.
 #[derive(Debug, Default)]
-struct Pace {
+pub(super) struct Pace {
     /// Requests in a row that failed for all they carried.
-    failures: u16,
-    /// Nothing is sent before this.
-    not_before: Time,
+    pub(super) failures: u16,
+    /// Nothing is sent before this: by our own schedule, until something works.
+    pub(super) not_before: Time,
+    /// Nothing is sent before this: the platform says so, and one success does not change it.
+    pub(super) throttled_until: Time,
+    /// When one of the two was set. A clock that shows an earlier time was put back, and they mean nothing.
+    pub(super) set_at: Time,
+    /// When a request for less than a full batch, or a question, started last.
+    last_start: Option<Instant>,
 }
 
-/// A leased delivery without its event.
-struct Ticket {
-    key: LeaseKey,
-    attempts: u16,
-    deadline: Time,
-}
-
-/// What travels together: tickets and their events, in the same order.
-#[derive(Default)]
-struct Part {
-    tickets: Vec<Ticket>,
-    events: Vec<SealedEvent>,
-}
-
-impl Part {
-    fn push(&mut self, ticket: Ticket, event: SealedEvent) {
-        self.tickets.push(ticket);
-        self.events.push(event);
-    }
-
-    fn split(mut self) -> [Self; 2] {
-        let half = self.events.len() / 2;
-        let (tickets, events) = (self.tickets.split_off(half), self.events.split_off(half));
-        [Self { tickets, events }, self]
-    }
-
-    fn keys(&self) -> impl Iterator<Item = LeaseKey> + '_ {
-        self.tickets.iter().map(|ticket| ticket.key)
+impl Pace {
+    /// Until when nothing may be sent, if so.
+    fn rests_until(&mut self, now: Time) -> Option<Time> {
+        if now < self.set_at {
+            (self.not_before, self.throttled_until, self.set_at) = (Time::default(), Time::default(), now);
+        }
+        let until = self.not_before.max(self.throttled_until);
+        (now < until).then_some(until)
     }
 }
 
-/// What came of one request.
-struct Answered {
-    verdicts: Vec<Verdict>,
-    attempt: Attempt,
-    mark: Option<FileMark>,
+/// A place among the requests in flight. Given back when dropped, also by a panic.
+struct Slot(Arc<Worker>);
+
+impl Slot {
+    fn take(worker: &Arc<Worker>) -> Self {
+        worker.with_limit(Limit::start);
+        Self(Arc::clone(worker))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.with_limit(Limit::end);
+    }
 }
 
 impl Worker {
@@ -112,24 +100,31 @@ impl Worker {
                 Transport::Https(Box::new(https.map_err(|error| StartError::Https(place.name.clone(), error))?))
             }
         };
-        Ok(Self { place, tools, transport, pace: Mutex::default() })
+        if let Some(pause) = tools.store.paused(place.id) {
+            tracing::warn!(destination = %place.name, reason = pause.reason, since = %pause.since, "destination is stopped by its operator: nothing is sent");
+            tools.status.stop(&place.name, pause);
+        }
+        // Rows of one file are written and settled one after the other.
+        let cap = place.concurrency.unwrap_or(tools.config.concurrency);
+        let cap = if matches!(transport, Transport::File(_)) { 1 } else { cap };
+        let limit = Mutex::new(Limit::new(cap));
+        Ok(Self { place, tools, transport, order: Mutex::default(), pace: Mutex::default(), limit })
     }
 
     /// Works until `stopped`, and then until the requests in flight are settled.
     pub(super) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let worker = self;
-        // Rows of one file are written and settled one after the other.
-        let lanes = worker.place.concurrency.unwrap_or(worker.tools.config.concurrency);
-        let lanes = if matches!(worker.transport, Transport::File(_)) { 1 } else { lanes };
-        let lanes = Arc::new(Semaphore::new(lanes));
+        // Nothing, unless this is another try after a panic.
+        worker.take_back_unsettled().await;
         let mut in_flight = JoinSet::new();
-        let mut last_start: Option<Instant> = None;
         while !*stopped.borrow() {
-            while in_flight.try_join_next().is_some() {}
-            let Ok(lane) = Arc::clone(&lanes).try_acquire_owned() else {
-                tokio::select! { _ = in_flight.join_next() => {}, _ = stopped.changed() => {} }
+            while let Some(done) = in_flight.try_join_next() {
+                worker.after(done).await;
+            }
+            if !worker.limit().has_room() {
+                tokio::select! { Some(done) = in_flight.join_next() => worker.after(done).await, _ = stopped.changed() => {} }
                 continue;
-            };
+            }
             let now = worker.tools.clock.now();
             let store = &worker.tools.store;
             let mut gathering = false;
@@ -139,14 +134,16 @@ impl Worker {
                     let due = store.due(worker.place.id, now, size);
                     let spacing = worker.place.destination.profile().spacing;
                     let pause = if in_flight.is_empty() { spacing } else { spacing.max(GATHER) };
+                    let last_start = worker.pace().last_start;
                     let rest = last_start.map_or(Duration::ZERO, |last| pause.saturating_sub(last.elapsed()));
                     if due >= size || (due > 0 && rest.is_zero()) {
-                        last_start = Some(Instant::now());
+                        worker.note_start();
                         if let Some(leased) = worker.lease(size, now).await {
                             let worker = Arc::clone(&worker);
+                            let slot = Slot::take(&worker);
                             in_flight.spawn(async move {
                                 worker.deliver(leased).await;
-                                drop(lane);
+                                drop(slot);
                             });
                         }
                         continue;
@@ -162,338 +159,103 @@ impl Worker {
             // While a rest gathers, nobody has to say that there is more of it.
             let watch = !gathering && in_flight.is_empty();
             let wait = if in_flight.is_empty() { wait } else { wait.min(GATHER) };
-            drop(lane);
             tokio::select! {
                 () = tokio::time::sleep(wait.clamp(Duration::from_millis(1), SLEEP_MAX)) => {}
                 () = store.changed(worker.place.id), if watch => {}
-                Some(_) = in_flight.join_next() => {}
+                // What the operator says goes: a rest by our own schedule ends.
+                () = worker.tools.status.changed(&worker.place.name) => worker.pace().not_before = Time::default(),
+                Some(done) = in_flight.join_next() => worker.after(done).await,
                 _ = stopped.changed() => {}
             }
         }
-        while in_flight.join_next().await.is_some() {}
+        while let Some(done) = in_flight.join_next().await {
+            worker.after(done).await;
+        }
+    }
+
+    /// A request that ended in a panic, which is a defect, may have left rows behind that nobody settles.
+    async fn after(&self, done: Result<(), JoinError>) {
+        if let Err(error) = done {
+            tracing::error!(destination = %self.place.name, %error, "a delivery ended unexpectedly; its events are tried again");
+            self.take_back_unsettled().await;
+        }
     }
 
     /// How many events the next request may carry, or until when there is none.
-    fn batch_size(&self, now: Time) -> Result<usize, Time> {
-        let paused = matches!(self.tools.status.of(&self.place.name), State::Paused { .. });
-        let pace = self.pace();
-        if now < pace.not_before {
-            return Err(pace.not_before);
+    pub(super) fn batch_size(&self, now: Time) -> Result<usize, Time> {
+        let state = self.tools.status.of(&self.place.name);
+        if matches!(state, State::Stopped(_)) {
+            return Err(now.plus(SLEEP_MAX));
         }
-        Ok(if paused { 1 } else { self.place.destination.profile().batch_max })
+        if let Some(until) = self.pace().rests_until(now) {
+            return Err(until);
+        }
+        let probe = matches!(state, State::Paused { .. });
+        Ok(if probe { 1 } else { self.place.destination.profile().batch_max })
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a request starts: the next one for less than a full batch keeps its distance.
+    pub(super) fn note_start(&self) {
+        self.pace().last_start = Some(Instant::now());
+    }
+
+    /// Nothing is sent before `until`, unless something works.
+    pub(super) fn rest(&self, now: Time, until: Time) {
+        let mut pace = self.pace();
+        (pace.not_before, pace.set_at) = (until, now);
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Limit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the limit, and shows it.
+    pub(super) fn with_limit(&self, change: impl FnOnce(&mut Limit)) {
+        let (current, in_flight) = {
+            let mut limit = self.limit();
+            change(&mut limit);
+            (limit.current(), limit.in_flight())
+        };
+        self.tools.metrics.concurrency(&self.place.name, current, in_flight);
+    }
+
+    /// When leases that are taken now run out.
+    pub(super) fn lease_until(&self, now: Time) -> Time {
+        now.plus(self.place.destination.profile().timeout * 2 + LEASE_GRACE)
     }
 
     async fn lease(&self, size: usize, now: Time) -> Option<Vec<Leased>> {
         if matches!(self.tools.status.of(&self.place.name), State::Paused { .. }) {
-            // One probe at a time: no other lane starts before this one could have been answered.
-            self.pace().not_before = now.plus(self.tools.config.probe_every);
+            // One probe at a time: no other one starts before this one could have been answered.
+            self.rest(now, now.plus(self.tools.config.probe_every));
         }
-        let until = now.plus(self.place.destination.profile().timeout * 2 + LEASE_GRACE);
-        match self.tools.store.lease(self.place.id, size, now, until).await {
+        match self.tools.store.lease(self.place.id, size, now, self.lease_until(now)).await {
             Ok(leased) => Some(leased).filter(|leased| !leased.is_empty()),
             Err(error) => {
                 tracing::error!(destination = %self.place.name, %error, "cannot lease deliveries");
-                tokio::time::sleep(SETTLE_AGAIN).await;
+                tokio::time::sleep(STORE_AGAIN).await;
                 None
             }
         }
     }
-
-    /// Brings leased deliveries to their outcome, or back into the queue.
-    async fn deliver(&self, leased: Vec<Leased>) {
-        let now = self.tools.clock.now();
-        let (mut batch, mut over) = (Part::default(), Vec::new());
-        for Leased { key, event, attempts, deadline, unknown_since: _ } in leased {
-            if deadline <= now {
-                over.push((key, Step::Ended(Outcome::Expired)));
-                continue;
-            }
-            // A second report or a late visit may have brought the visitor's no since the event was accepted.
-            if !self.place.on_unknown_consent.allows(event.consent) {
-                over.push((key, Step::Ended(Outcome::Skipped(SkipReason::Consent))));
-                continue;
-            }
-            match self.place.destination.admit(&event) {
-                Ok(()) => batch.push(Ticket { key, attempts, deadline }, event),
-                Err(Unsendable::Skip(reason)) => over.push((key, Step::Ended(Outcome::Skipped(reason)))),
-                Err(Unsendable::Reject(failure)) => {
-                    over.push((key, Step::Ended(Outcome::Dead { class: FailureClass::Event, failure })));
-                }
-            }
-        }
-        if !over.is_empty() {
-            self.settle(None, over, None).await;
-        }
-        if batch.events.is_empty() {
-            return;
-        }
-        let mut parts = vec![batch];
-        let mut requests = 0;
-        while let Some(mut part) = parts.pop() {
-            requests += 1;
-            let (events, request) = self.prepare(std::mem::take(&mut part.events)).await;
-            part.events = events;
-            let answered = match self.send(&part.events, request).await {
-                Ok(answered) => answered,
-                Err(failure) => {
-                    self.pause(failure);
-                    let keys: Vec<LeaseKey> = std::iter::once(&part).chain(&parts).flat_map(Part::keys).collect();
-                    self.tools.store.release(self.place.id, &keys);
-                    return;
-                }
-            };
-            self.follow(part, answered, &mut parts, requests).await;
-        }
-    }
-
-    /// Does what the verdicts of one request ask for; what has to be sent again apart is added to `parts`.
-    async fn follow(&self, part: Part, answered: Answered, parts: &mut Vec<Part>, requests: usize) {
-        let now = self.tools.clock.now();
-        let schedule = self.tools.config.schedule;
-        let may_isolate = requests < ISOLATE_REQUESTS_MAX;
-        let alone = part.events.len() == 1;
-        let all_failed = answered.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Retry { .. }));
-        self.note_pace(now, all_failed, &answered.verdicts);
-        let (mut steps, mut apart, mut again) =
-            (Vec::with_capacity(part.events.len()), Part::default(), Part::default());
-        let mut blocked = None;
-        for ((ticket, event), verdict) in part.tickets.into_iter().zip(part.events).zip(answered.verdicts) {
-            let later = |failure: Failure, wish: Option<Duration>| {
-                let wait = schedule.wait(ticket.attempts.saturating_add(1), wish);
-                Step::Again { due: now.plus(wait).min(ticket.deadline), failure, unknown: false }
-            };
-            let step = match verdict {
-                Verdict::Delivered => Step::Ended(Outcome::Delivered),
-                Verdict::Rejected(failure) => Step::Ended(Outcome::Dead { class: FailureClass::Event, failure }),
-                Verdict::Misconfigured(failure) => {
-                    Step::Ended(Outcome::Dead { class: FailureClass::Settings, failure })
-                }
-                Verdict::Isolate(failure) if alone => {
-                    Step::Ended(Outcome::Dead { class: FailureClass::Event, failure })
-                }
-                Verdict::Retry { after, failure } => later(failure, after),
-                Verdict::Isolate(_) if may_isolate => {
-                    apart.push(ticket, event);
-                    continue;
-                }
-                Verdict::Isolate(failure) => later(failure, None),
-                Verdict::Resend if may_isolate && !alone => {
-                    again.push(ticket, event);
-                    continue;
-                }
-                Verdict::Resend => later(Failure { code: "resend".into(), ..Failure::default() }, None),
-                Verdict::Blocked(failure) => {
-                    blocked = Some(failure);
-                    self.tools.store.release(self.place.id, &[ticket.key]);
-                    continue;
-                }
-            };
-            steps.push((ticket.key, step));
-        }
-        if let Some(failure) = blocked {
-            self.pause(failure);
-            let rest: Vec<Part> = parts.drain(..).chain([apart, again]).collect();
-            let keys: Vec<LeaseKey> = rest.iter().flat_map(Part::keys).collect();
-            self.tools.store.release(self.place.id, &keys);
-        } else {
-            if steps.iter().any(|(_, step)| *step == Step::Ended(Outcome::Delivered)) {
-                self.resume();
-            }
-            let [second, first] = apart.split();
-            parts.extend([second, first, again].into_iter().filter(|part| !part.events.is_empty()));
-        }
-        if !steps.is_empty() {
-            self.settle(Some(answered.attempt), steps, answered.mark).await;
-        }
-    }
-
-    /// A platform that fails for everything gets fewer requests, not one for each waiting event.
-    fn note_pace(&self, now: Time, all_failed: bool, verdicts: &[Verdict]) {
-        let mut pace = self.pace();
-        if !all_failed {
-            *pace = Pace::default();
-            return;
-        }
-        pace.failures = pace.failures.saturating_add(1);
-        let wishes = verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Retry { after, .. } => *after,
-            _ => None,
-        });
-        // What waits for one conversion action (hours) must not hold up the others: only short wishes are about all.
-        let wish = wishes.max().filter(|wish| *wish <= Duration::from_secs(3600));
-        pace.not_before = now.plus(self.tools.config.schedule.wait(pace.failures, wish));
-    }
-
-    fn pause(&self, reason: Failure) {
-        let now = self.tools.clock.now();
-        let name = &self.place.name;
-        self.pace().not_before = now.plus(self.tools.config.probe_every);
-        let since = match self.tools.status.of(name) {
-            State::Paused { since, .. } => since,
-            State::Active | State::Stopped(_) => {
-                let Failure { code, message, .. } = &reason;
-                tracing::error!(destination = %name, code, message, "destination paused: it refuses our settings; no event is lost, it is tried again");
-                now
-            }
-        };
-        self.tools.status.set(name, State::Paused { reason, since });
-    }
-
-    fn resume(&self) {
-        let name = &self.place.name;
-        if matches!(self.tools.status.of(name), State::Paused { .. }) {
-            tracing::info!(destination = %name, "destination works again");
-            self.tools.status.set(name, State::Active);
-        }
-    }
-
-    /// The request that carries `events`, and the events.
-    async fn prepare(&self, events: Vec<SealedEvent>) -> (Vec<SealedEvent>, Request) {
-        let destination = Arc::clone(&self.place.destination);
-        let few = events.len() <= INLINE_MAX;
-        let work = move || {
-            let request = destination.prepare(&events);
-            (events, request)
-        };
-        if few {
-            return work();
-        }
-        match tokio::task::spawn_blocking(work).await {
-            Ok(prepared) => prepared,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    /// Sends one request. The error says why the destination is to be paused.
-    async fn send(&self, events: &[SealedEvent], request: Request) -> Result<Answered, Failure> {
-        let destination = &self.place.destination;
-        let at = self.tools.clock.now();
-        let began = Instant::now();
-        let retry_all =
-            |failure: Failure, after: Option<Duration>| vec![Verdict::Retry { after, failure }; events.len()];
-        let mut mark = None;
-        let (verdicts, status, trace_id) = match (request, &self.transport) {
-            (Request::Http(request), Transport::Https(https)) => {
-                match https.send(destination.profile(), &request, at).await {
-                    Ok(response) => {
-                        let status = match &response {
-                            Response::Http { status, .. } => Some(*status),
-                            Response::Written => None,
-                        };
-                        (destination.interpret(events, &response), status, destination.trace_id(&response))
-                    }
-                    Err(NoAnswer::Failed(failure, after)) => (retry_all(failure, after), None, None),
-                    Err(NoAnswer::Blocked(failure)) => return Err(failure),
-                }
-            }
-            (Request::Rows(rows), Transport::File(sink)) => {
-                match blocking(sink, move |sink| sink.append(&rows, at)).await {
-                    Ok(written) => {
-                        mark = Some(written);
-                        (destination.interpret(events, &Response::Written), None, None)
-                    }
-                    Err(error) => {
-                        let failure = Failure { code: "file".into(), field: None, message: error.to_string() };
-                        (retry_all(failure, None), None, None)
-                    }
-                }
-            }
-            _ => {
-                let message = "the destination's requests do not fit its transport".to_owned();
-                (retry_all(Failure { code: "transport".into(), field: None, message }, None), None, None)
-            }
-        };
-        let took = began.elapsed();
-        self.tools.metrics.took(&self.place.name, took);
-        let duration_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        let verdicts = complete(verdicts, events.len());
-        Ok(Answered { verdicts, attempt: Attempt { at, status, trace_id, duration_ms, receipt: false }, mark })
-    }
-
-    /// Records what followed. Rows that cannot be recorded are taken back; other outcomes are kept trying, as the
-    /// platform has the events already.
-    async fn settle(&self, attempt: Option<Attempt>, steps: Vec<(LeaseKey, Step)>, mark: Option<FileMark>) {
-        let at = self.tools.clock.now();
-        let settlement = Settlement { destination: self.place.id, at, attempt, steps, mark, exhibits: Vec::new() };
-        let give_up = at.plus(LEASE_GRACE);
-        loop {
-            match self.tools.store.settle(settlement.clone()).await {
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(destination = %self.place.name, %error, "cannot record outcomes");
-                    if matches!(self.transport, Transport::File(_)) {
-                        self.take_back_unsettled().await;
-                    } else if self.tools.clock.now() < give_up {
-                        tokio::time::sleep(SETTLE_AGAIN).await;
-                        continue;
-                    }
-                    let keys: Vec<LeaseKey> = settlement.steps.iter().map(|(key, _)| *key).collect();
-                    self.tools.store.release(self.place.id, &keys);
-                    self.pace().not_before = self.tools.clock.now().plus(SETTLE_AGAIN);
-                    return;
-                }
-            }
-        }
-        self.count(&settlement.steps);
-    }
-
-    /// Cuts off rows that were written and could not be recorded: they are written again.
-    pub(super) async fn take_back_unsettled(&self) {
-        let Transport::File(sink) = &self.transport else { return };
-        let mark = self.tools.store.mark(self.place.id);
-        if let Err(error) = blocking(sink, move |sink| sink.roll_back(mark.as_ref())).await {
-            tracing::error!(destination = %self.place.name, %error, "cannot take back unsettled rows");
-        }
-    }
-
-    fn count(&self, steps: &[(LeaseKey, Step)]) {
-        let (name, metrics) = (&self.place.name, &self.tools.metrics);
-        let delivered = steps.iter().filter(|(_, step)| *step == Step::Ended(Outcome::Delivered)).count();
-        if delivered > 0 {
-            metrics.ended(name, "delivered", "", delivered as u64);
-        }
-        for (_, step) in steps {
-            match step {
-                Step::Ended(Outcome::Delivered) => {}
-                Step::Ended(Outcome::Skipped(reason)) => metrics.ended(name, "skipped", reason.as_str(), 1),
-                Step::Ended(Outcome::Expired) => metrics.ended(name, "expired", "", 1),
-                Step::Ended(Outcome::Dead { failure, .. }) => {
-                    let Failure { code, field, message } = failure;
-                    tracing::warn!(destination = %name, code, field, message, "event dead-lettered");
-                    metrics.ended(name, "dead", code, 1);
-                }
-                Step::Wait { .. } => {}
-                Step::Again { failure, .. } => metrics.retried(name, &failure.code, 1),
-            }
-        }
-        let again = steps.iter().find_map(|(_, step)| match step {
-            Step::Again { failure, due, .. } => Some((failure, due)),
-            Step::Ended(_) | Step::Wait { .. } => None,
-        });
-        if let Some((failure, due)) = again {
-            let Failure { code, message, .. } = failure;
-            tracing::warn!(destination = %name, events = steps.len(), code, message, %due, "to be tried again");
-        }
-    }
 }
 
-/// Works on an import file where blocking is allowed.
-async fn blocking<T: Send + 'static>(
-    sink: &Arc<Mutex<FileSink>>,
-    work: impl FnOnce(&mut FileSink) -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    let sink = Arc::clone(sink);
-    let done = tokio::task::spawn_blocking(move || work(&mut sink.lock().unwrap_or_else(PoisonError::into_inner)));
-    done.await.map_err(std::io::Error::other)?
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A destination that answers for fewer events than it was asked about loses none: the others are tried again.
-fn complete(mut verdicts: Vec<Verdict>, events: usize) -> Vec<Verdict> {
-    let failure = Failure { code: "no_verdict".into(), ..Failure::default() };
-    verdicts.resize(events, Verdict::Retry { after: None, failure });
-    verdicts
+    #[test]
+    fn a_rest_ends_when_its_time_comes_or_the_clock_is_put_back() {
+        let now = Time::from_secs(1_763_626_500);
+        let hour = Duration::from_secs(3600);
+        let mut pace = Pace { throttled_until: now.plus(hour), set_at: now, ..Pace::default() };
+        assert_eq!(pace.rests_until(now), Some(now.plus(hour)));
+        assert_eq!(pace.rests_until(now.plus(hour)), None);
+        assert_eq!(pace.rests_until(now.minus(hour * 24)), None, "not for a day and an hour");
+        assert_eq!(pace.rests_until(now), None);
+    }
 }

@@ -20,13 +20,8 @@ use crate::model::{
 };
 
 /// Every destination this build speaks to.
-pub static REGISTRY: &[Descriptor] = &[
-    data_manager::DESCRIPTOR,
-    files::DESCRIPTOR,
-    ga4::DESCRIPTOR,
-    google_ads::DESCRIPTOR,
-    meta::DESCRIPTOR,
-];
+pub static REGISTRY: &[Descriptor] =
+    &[data_manager::DESCRIPTOR, files::DESCRIPTOR, ga4::DESCRIPTOR, google_ads::DESCRIPTOR, meta::DESCRIPTOR];
 
 /// A kind of destination, as data.
 pub struct Descriptor {

@@ -141,7 +141,10 @@ fn answer(event_id: EventId, accepted: Accepted, base: &str) -> Answer {
         Accepted::New => Answer { event_id: Some(event_id), status: "accepted", problem: None },
         // The id it is known by: where the timeline is found.
         Accepted::Duplicate(known) => Answer { event_id: Some(known), status: "duplicate", problem: None },
-        Accepted::Restates(known) => Answer { event_id: Some(known.event_id), status: "duplicate", problem: None },
+        // The known conversion with another value: what was accepted is the restatement of it.
+        Accepted::Restates(restatement) => {
+            Answer { event_id: Some(restatement.event_id), status: "accepted", problem: None }
+        }
         Accepted::Conflict(name) => {
             Answer::refused(Some(event_id), Problem::id_conflict(format!("{base}/event_id"), name.as_str()))
         }

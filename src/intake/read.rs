@@ -9,6 +9,7 @@ use crate::{
         ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, Sensitive,
         SourceName, Time, TransactionId, Utm, VisitorId,
     },
+    pipeline,
     privacy::scrub::{self, Posted},
     web::{Object, Problem, Word, consent, cut, page_problem, user},
 };
@@ -62,13 +63,30 @@ impl Reader<'_> {
         let transaction_id = transaction_id.map_err(|why| self.refuse("transaction_id", why))?;
         let visitor_id = post.visitor_id.map(VisitorId::new).transpose();
         let visitor_id = visitor_id.map_err(|why| self.refuse("visitor_id", why))?;
+        let money = self.money(post.value, post.currency)?;
+        let restates = name.as_str() == EventName::RESTATEMENT;
+        if restates && transaction_id.is_none() {
+            let why = "is missing; a restatement needs the transaction of the conversion that it gives another value";
+            return Err(self.refuse("transaction_id", why));
+        }
+        let restated = match (&money, restates) {
+            (Some(money), true) => Some(*money),
+            (None, true) => {
+                return Err(self.refuse("value", "is missing; a restatement says what the conversion is worth now"));
+            }
+            (_, false) => None,
+        };
         let event_id = match (post.event_id, &transaction_id) {
             (Some(given), _) => EventId::new(given).map_err(|why| self.refuse("event_id", why))?,
-            (None, Some(transaction)) => EventId::derive(self.source, name.as_str(), transaction)
-                .map_err(|why| self.refuse("transaction_id", why))?,
+            (None, Some(transaction)) => {
+                let id = EventId::derive(self.source, name.as_str(), transaction);
+                let id = id.map_err(|why| self.refuse("transaction_id", why))?;
+                // There may be several of one transaction, each with a value of its own.
+                let restated = restated.and_then(|value| pipeline::restatement_id(id.as_str(), &value));
+                restated.unwrap_or(id)
+            }
             (None, None) => EventId::mint(self.now),
         };
-        let money = self.money(post.value, post.currency)?;
         let properties = post.properties.map(|properties| properties.0).unwrap_or_default();
         if serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len()) > PROPERTIES_BYTES_MAX {
             return Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")));

@@ -1,20 +1,28 @@
 //! Logs and metrics.
 
-use std::{io::IsTerminal as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::gauge::ConstGauge,
+    metrics::{MetricType, gauge::ConstGauge},
     registry::Registry,
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     delivery::{self, Place, Status},
-    model::Clock,
+    destinations::versions,
+    model::{Clock, DestinationId, Time},
     store::{Health, Stores},
 };
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 /// How logs are written; `[log] format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +47,46 @@ pub fn start_logging(format: LogFormat, level: &str) {
     };
 }
 
+/// What somebody has to read off the disk from time to time, so that nobody who asks for metrics waits for that.
+#[derive(Clone, Debug, Default)]
+pub struct Observed(Arc<Mutex<BTreeMap<DestinationId, Observation>>>);
+
+/// What was read for one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// When the event was received that has been queued longest.
+    pub oldest: Option<Time>,
+    /// Dead letters that are neither replayed nor discarded.
+    pub dead_letters: u64,
+    /// Deliveries that disk and balance disagree about.
+    pub drift: u64,
+}
+
+impl Observed {
+    /// What was read last.
+    #[must_use]
+    pub fn of(&self, destination: DestinationId) -> Observation {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&destination).copied().unwrap_or_default()
+    }
+
+    /// Notes what was read.
+    pub fn note(&self, destination: DestinationId, change: impl FnOnce(&mut Observation)) {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(destination).or_default());
+    }
+}
+
+/// How many days the version of the platform's API that a destination speaks still works; negative when it has ended,
+/// `None` if that is not known.
+#[must_use]
+pub fn api_days_left(place: &Place, now: Time) -> Option<i64> {
+    let (api, version) = place.destination.api()?;
+    versions::end_of(api, version).map(|end| days_until(end, now))
+}
+
+fn days_until(end: Time, now: Time) -> i64 {
+    end.as_secs().saturating_sub(now.as_secs()).div_euclid(DAY)
+}
+
 /// The registry of everything that is measured, all names prefixed with `relay_`.
 #[must_use]
 pub fn registry(
@@ -47,6 +95,7 @@ pub fn registry(
     stores: &Stores,
     places: &Arc<Vec<Place>>,
     status: &Status,
+    observed: &Observed,
     clock: &Arc<dyn Clock>,
 ) -> Registry {
     let mut registry = Registry::with_prefix("relay");
@@ -57,6 +106,7 @@ pub fn registry(
         stores: stores.clone(),
         places: Arc::clone(places),
         status: status.clone(),
+        observed: observed.clone(),
         clock: Arc::clone(clock),
     }));
     registry
@@ -72,11 +122,12 @@ pub fn render(registry: &Registry) -> String {
     }
 }
 
-/// What is read off the store when somebody asks.
+/// What is looked up in memory when somebody asks.
 struct Queues {
     stores: Stores,
     places: Arc<Vec<Place>>,
     status: Status,
+    observed: Observed,
     clock: Arc<dyn Clock>,
 }
 
@@ -89,32 +140,56 @@ impl std::fmt::Debug for Queues {
 impl Collector for Queues {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let now = self.clock.now();
-        let counts: std::collections::BTreeMap<_, _> = self.stores.events.balance().destinations.into_iter().collect();
+        let counts: BTreeMap<_, _> = self.stores.events.balance().destinations.into_iter().collect();
+        let observed = |place: &Place| self.observed.of(place.id);
         let oldest = |place: &Place| {
-            let received = self.stores.events.oldest(place.id);
-            received.map_or(0.0, |received| now.since(received).as_secs_f64())
+            let received = observed(place).oldest;
+            Some(received.map_or(0.0, |received| now.since(received).as_secs_f64()))
         };
-        let queued = |place: &Place| counts.get(&place.id).map_or(0.0, |counts| counts.queued as f64);
-        let paused = |place: &Place| f64::from(u8::from(self.status.of(&place.name) != delivery::State::Active));
-        let mut family = |name: &str, help: &str, value: &dyn Fn(&Place) -> f64| {
-            let kind = prometheus_client::metrics::MetricType::Gauge;
-            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        let queued = |place: &Place| Some(counts.get(&place.id).map_or(0.0, |counts| counts.queued as f64));
+        let is = |yes: bool| Some(f64::from(u8::from(yes)));
+        let paused = |place: &Place| is(self.status.of(&place.name) != delivery::State::Active);
+        let stopped = |place: &Place| is(matches!(self.status.of(&place.name), delivery::State::Stopped(_)));
+        let mut family = |name: &str, help: &str, value: &dyn Fn(&Place) -> Option<f64>| {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for place in self.places.iter() {
+                let Some(value) = value(place) else { continue };
                 let labels = [("destination", place.name.as_str())];
-                ConstGauge::new(value(place)).encode(metric.encode_family(&labels)?)?;
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
             }
             Ok::<_, std::fmt::Error>(())
         };
         family("queue_depth", "Deliveries waiting or in flight", &queued)?;
         family("queue_oldest_seconds", "Age of the event queued longest", &oldest)?;
         family("destination_paused", "Whether the destination waits for its operator", &paused)?;
-        let kind = prometheus_client::metrics::MetricType::Gauge;
+        family("destination_stopped", "Whether its operator stopped the destination", &stopped)?;
+        let open = "Dead letters that are neither replayed nor discarded, counted up to 10,000";
+        family("dead_letters_open", open, &|place| Some(observed(place).dead_letters as f64))?;
+        let drift = "Deliveries that the last count on disk and the balance disagree about";
+        family("audit_drift", drift, &|place| Some(observed(place).drift as f64))?;
+        let left = "Days until the platform ends the version of its API that is used; negative after that";
+        family("api_version_days_left", left, &|place| api_days_left(place, now).map(|days| days as f64))?;
         let help = "Whether the store can write: events that cannot be acknowledged are refused";
-        let mut metric = encoder.encode_descriptor("store_healthy", help, None, kind)?;
+        let mut metric = encoder.encode_descriptor("store_healthy", help, None, MetricType::Gauge)?;
         for (name, health) in [("events", self.stores.events.health()), ("visits", self.stores.visits.health())] {
             let healthy = f64::from(u8::from(health == Health::Ok));
             ConstGauge::new(healthy).encode(metric.encode_family(&[("store", name)])?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_and_go_below_zero() {
+        let end = Time::parse("2027-02-01T00:00:00Z").expect("valid");
+        let at = |text| days_until(end, Time::parse(text).expect("valid"));
+        assert_eq!(at("2026-11-03T00:00:00Z"), 90);
+        assert_eq!(at("2026-11-03T00:00:01Z"), 89);
+        assert_eq!(at("2027-02-01T00:00:00Z"), 0);
+        assert_eq!(at("2027-02-01T10:00:00Z"), -1);
     }
 }

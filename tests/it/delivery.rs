@@ -49,7 +49,18 @@ async fn a_dead_token_pauses_its_destination_alone_and_costs_no_event() {
     let at_meta = timeline["deliveries"].as_array().expect("a list").iter().find(|d| d["destination"] == "meta");
     assert_eq!(at_meta.expect("meta")["attempts"], json!([]), "no attempt is spent: {timeline}");
     let metrics = relay.admin("/metrics").await;
-    assert!(metrics.as_str().expect("text").contains("relay_destination_paused{destination=\"meta\"} 1"), "{metrics}");
+    let metrics = metrics.as_str().expect("text");
+    for line in [
+        "relay_destination_paused{destination=\"meta\"} 1",
+        "relay_destination_stopped{destination=\"meta\"} 0",
+        "relay_dead_letters_open{destination=\"meta\"} 0",
+        "relay_audit_drift{destination=\"meta\"} 0",
+        "relay_deadline_soon{destination=\"meta\"} 0",
+        "relay_concurrency_limit{destination=\"google\"} ",
+        "relay_requests_in_flight{destination=\"google\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 
     platforms.sandbox.set_fault(Platform::Meta, Fault::new(FaultMode::None));
     let balance = relay.settled().await;

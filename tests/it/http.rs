@@ -56,6 +56,25 @@ fn at_google(platforms: &Platforms, id: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_restatement_says_of_what_and_what_it_is_worth_now() {
+    let setup = Setup::new(FILE);
+    let relay = setup.start();
+    for (event, pointer) in [
+        (json!({"event": "restatement", "value": "40", "currency": "USD"}), "/transaction_id"),
+        (json!({"event": "restatement", "transaction_id": "1001"}), "/value"),
+    ] {
+        let (status, problem) = relay.post("/v1/events", &event).await;
+        assert_eq!((status, &problem["pointer"]), (422, &json!(pointer)), "{problem}");
+    }
+    let restated = json!({"event": "restatement", "transaction_id": "1001", "value": "40.5", "currency": "USD"});
+    let (status, answer) = relay.post("/v1/events", &restated).await;
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(status_of(&answer["results"][0]), ("accepted", "test-shop:restatement:1001.worth.40.50USD"));
+    let (_, answer) = relay.post("/v1/events", &restated).await;
+    assert_eq!(status_of(&answer["results"][0]).0, "duplicate");
+}
+
+#[tokio::test]
 async fn an_event_is_accepted_once_and_known_by_its_id() {
     let setup = Setup::new(FILE);
     let relay = setup.start();
