@@ -87,6 +87,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     let public = bind(config.public, "public.listen").await?;
     let admin = bind(config.admin, "admin.listen").await?;
     let settings = config.store.clone();
+    let default_country = config.pipeline.default_country;
     let stores = tokio::task::spawn_blocking(move || store::sled::open(&settings)).await;
     let stores = stores.unwrap_or_else(|_| Err(StoreError::Damaged("opening the store failed unexpectedly".into())))?;
     let ids = register(&stores, &config.destinations).await?;
@@ -117,7 +118,16 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         .merge(health.clone());
     let upkeep =
         upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
-    let admin_routes = Admin { stores, places, status, clock, metrics: Arc::new(move || telemetry::render(&registry)) };
+    let admin_routes = Admin {
+        stores,
+        places,
+        status,
+        clock,
+        warn_before: config.delivery.warn_before,
+        default_country,
+        steering: Arc::default(),
+        metrics: Arc::new(move || telemetry::render(&registry)),
+    };
     let admin_routes = admin::router(admin_routes, config.admin_token.take()).merge(health);
 
     let (stop, stopped) = watch::channel(false);
@@ -187,6 +197,8 @@ fn place((config, &id): (&DestinationConfig, &DestinationId)) -> Place {
         on_unknown_consent: config.on_unknown_consent,
         concurrency: config.concurrency,
         events: config.events.clone(),
+        sources: config.sources.clone(),
+        fallback_for: config.fallback_for.clone(),
     }
 }
 

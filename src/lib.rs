@@ -24,7 +24,7 @@
 //! | 7 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
 //! | 8 | [`intake`] | `POST /v1/events` |
 //! | 8 | [`capture`] | `POST /v1/visits` |
-//! | 8 | [`admin`] | the operator's listener: timeline, balance, destinations, metrics. Reads only |
+//! | 8 | [`admin`] | the operator's listener: how things are, and pause, replay, discard, hand over, forget |
 //! | 8 | [`telemetry`] | logs and the registry of metrics |
 //! | 9 | [`config`] | defaults, file and environment, brought together and checked whole |
 //! | 10 | [`app`] | wiring: builds the real things, runs them, takes them down in order |

@@ -23,9 +23,9 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey, IdentityKind,
-        Item, JoinedBy, Money, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent, SealedEvent,
-        Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId, WaitReason,
+        ActionSource, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey,
+        IdentityKind, Item, JoinedBy, Money, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent,
+        SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId, WaitReason,
     },
     privacy::{
         self, Country,

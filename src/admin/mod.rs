@@ -1,27 +1,42 @@
-//! The operator's listener: timelines, balance, destinations, metrics. It reads and changes nothing.
+//! The operator's listener: it tells how events, destinations and dead letters are, and does what the operator wants done
+//! with them: pause, hand over, replay, discard, forget.
 
+mod again;
+mod asked;
+mod dead_letters;
+mod destinations;
+mod diff;
+mod fate;
+mod letters;
+mod replay;
+mod sealed;
+#[cfg(test)]
+mod tests;
 mod timeline;
+mod visitors;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Path, Request, State},
-    http::header,
+    http::{HeaderMap, Method, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::{
-    delivery::{self, Place, Status},
-    model::{Clock, EventId, Secret, Time},
+    delivery::{Place, State as Standing, Status},
+    model::{Clock, EventId, Secret},
+    privacy::Country,
     store::{Counts, Stores},
     web::{Keys, Problem},
 };
 
-/// What the admin listener shows.
+/// What the admin listener shows and acts on.
 #[derive(Clone)]
 pub struct Admin {
     /// Events and visitors.
@@ -32,8 +47,27 @@ pub struct Admin {
     pub status: Status,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How long before their deadline queued deliveries are warned of.
+    pub warn_before: Duration,
+    /// Region of phone numbers written without a country code, as at intake.
+    pub default_country: Option<Country>,
+    /// Held while a destination is paused or resumed, so that what is stored and what is done are the same.
+    pub steering: Arc<Mutex<()>>,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Admin {
+    /// The destination of this name.
+    fn place(&self, name: &str) -> Result<&Place, Problem> {
+        let unknown = "no destination of this name is configured; GET /v1/destinations lists them";
+        self.places.iter().find(|place| place.name.as_str() == name).ok_or(Problem::unknown(unknown))
+    }
+
+    /// Whether this destination takes events. What its operator said holds above what its platform says.
+    fn state(&self, place: &Place) -> Standing {
+        self.stores.events.paused(place.id).map_or_else(|| self.status.of(&place.name), Standing::Stopped)
+    }
 }
 
 /// The routes of the admin listener. With a token, every request needs it as `Authorization: Bearer TOKEN`.
@@ -41,9 +75,20 @@ pub fn router(admin: Admin, token: Option<Secret>) -> Router {
     let routes = Router::new()
         .route("/v1/events/{event_id}", get(event))
         .route("/v1/balance", get(balance))
-        .route("/v1/destinations", get(destinations))
+        .route("/v1/destinations", get(destinations::list))
+        .route("/v1/destinations/{name}/pause", post(destinations::pause))
+        .route("/v1/destinations/{name}/resume", post(destinations::resume))
+        .route("/v1/destinations/{name}/spill", post(destinations::spill))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{event_id}", get(dead_letters::show))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay))
+        .route("/v1/dead-letters/discard", post(dead_letters::discard))
+        .route("/v1/replay", post(replay::replay))
+        .route("/v1/visitors/{id}", get(visitors::show).delete(visitors::forget_one))
+        .route("/v1/visitors/forget", post(visitors::forget))
         .route("/metrics", get(metrics))
-        .with_state(admin);
+        .with_state(admin)
+        .layer(middleware::from_fn(refuse_other_sites));
     let Some(token) = token else { return routes };
     let keys = Keys::new([(token, ())]);
     routes.layer(middleware::from_fn_with_state(keys, authorize))
@@ -57,7 +102,32 @@ async fn authorize(State(keys): State<Keys<()>>, request: Request, next: Next) -
     Ok(next.run(request).await)
 }
 
-fn answer(value: &serde_json::Value) -> Response {
+/// A page of some other site that the operator has open could ask his browser to post here: without a token, on the
+/// loopback, nothing else would stop it. Browsers say where such a request comes from.
+async fn refuse_other_sites(request: Request, next: Next) -> Result<Response, Problem> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && !is_own_site(request.headers()) {
+        let detail = "this request comes from a page of another site; only this listener's own may change things";
+        return Err(Problem::forbidden(detail));
+    }
+    Ok(next.run(request).await)
+}
+
+/// Whether no page of another site sent this. Programs other than browsers send no `Origin`.
+fn is_own_site(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    authority.is_some() && authority == host
+}
+
+/// Does `work` to its end, also if whoever asked for it hangs up in the middle, and answers with what it came to.
+async fn finished(work: impl Future<Output = Result<Value, Problem>> + Send + 'static) -> Result<Response, Problem> {
+    let done = tokio::spawn(work).await.map_err(|_| Problem::internal())?;
+    done.map(|value| answer(&value))
+}
+
+fn answer(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
@@ -65,7 +135,7 @@ async fn event(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Res
     let unknown = || Problem::unknown("no event of this id is stored (any more)");
     let id = EventId::new(id).map_err(|_| unknown())?;
     let timeline = admin.stores.events.timeline(&id).await?.ok_or_else(unknown)?;
-    Ok(answer(&timeline::render(&timeline, &admin.places, &admin.status)))
+    Ok(answer(&timeline::render(&timeline, &admin)))
 }
 
 async fn balance(State(admin): State<Admin>) -> Response {
@@ -77,31 +147,6 @@ async fn balance(State(admin): State<Admin>) -> Response {
         .map(|place| (place.name.as_str(), counts.get(&place.id).copied().unwrap_or_default()))
         .collect();
     answer(&json!({ "accepted": balance.accepted, "destinations": destinations }))
-}
-
-async fn destinations(State(admin): State<Admin>) -> Response {
-    let counts: BTreeMap<_, _> = admin.stores.events.balance().destinations.into_iter().collect();
-    let mut list = Vec::new();
-    for Place { name, kind, id, .. } in admin.places.iter() {
-        let queued = counts.get(id).map_or(0, |counts| counts.queued);
-        let (state, reason, since) = match admin.status.of(name) {
-            delivery::State::Active => ("active", None, None),
-            delivery::State::Stopped(pause) => ("paused", Some(pause.reason), Some(pause.since.to_string())),
-            delivery::State::Paused { reason, since } => {
-                ("paused", Some(format!("{}: {}", reason.code, reason.message)), Some(since.to_string()))
-            }
-        };
-        // A time in the past says that it is due now.
-        let oldest_due = admin.stores.events.next_due(*id).map(|due| match due == Time::default() {
-            true => admin.clock.now().to_string(),
-            false => due.to_string(),
-        });
-        list.push(json!({
-            "name": name, "kind": kind, "state": state, "reason": reason, "since": since,
-            "queued": queued, "oldest_due": oldest_due,
-        }));
-    }
-    answer(&json!({ "destinations": list }))
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

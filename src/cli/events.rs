@@ -1,13 +1,13 @@
 //! `conversion-relay events show`
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-/// The variable that holds the token of the admin listener.
-const TOKEN_VARIABLE: &str = "RELAY_ADMIN_TOKEN";
+use super::{
+    relay::{Relay, part},
+    table::text,
+};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Arguments {
@@ -19,50 +19,25 @@ pub(super) enum Arguments {
 pub(super) struct Show {
     /// The event's id
     event_id: String,
-    /// The admin listener of the relay; its token is read from RELAY_ADMIN_TOKEN
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    url: String,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    relay: Relay,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments::Show(show) = arguments;
-    let id = utf8_percent_encode(&show.event_id, NON_ALPHANUMERIC);
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-    let mut request = client.get(format!("{}/v1/events/{id}", show.url.trim_end_matches('/')));
-    if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
-        request = request.bearer_auth(token);
-    }
-    let answer = request.send().await.with_context(|| format!("no relay answers at {}; is it running?", show.url))?;
-    let status = answer.status();
-    let body: Value = serde_json::from_str(&answer.text().await?).context("the answer is not the relay's")?;
-    if status == 401 {
-        bail!("the admin listener does not take this token; set {TOKEN_VARIABLE} to the one in [admin] token");
-    }
-    if !status.is_success() {
-        bail!("{}", body["detail"].as_str().unwrap_or("the relay refused"));
-    }
-    if show.json {
-        println!("{}", serde_json::to_string_pretty(&body)?);
-    } else {
-        print(&body);
+    let timeline = show.relay.get(&format!("/v1/events/{}", part(&show.event_id)), &[]).await?;
+    if !show.relay.printed(&timeline)? {
+        print(&timeline);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The timeline for people.
 pub(super) fn print(timeline: &Value) {
-    let text = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     println!("{} {} from {}", text(&timeline["event"]), text(&timeline["event_id"]), text(&timeline["source"]));
     println!("  received   {}", text(&timeline["received_at"]));
     println!("  visitor    {} (found by {})", text(&timeline["visitor_id"]), text(&timeline["joined_by"]));
-    for click in timeline["attribution"]["clicks"].as_array().into_iter().flatten() {
+    for click in list(&timeline["attribution"]["clicks"]) {
         println!(
             "  click      {} {} first seen {}",
             text(&click["kind"]),
@@ -70,19 +45,49 @@ pub(super) fn print(timeline: &Value) {
             text(&click["first_seen"])
         );
     }
-    for delivery in timeline["deliveries"].as_array().into_iter().flatten() {
+    for delivery in list(&timeline["deliveries"]) {
         let reason = delivery["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let due = delivery["due_at"].as_str().map(|due| format!(", due {due}")).unwrap_or_default();
         println!("  {:<10} {}{reason}{due}", text(&delivery["destination"]), text(&delivery["state"]));
-        for attempt in delivery["attempts"].as_array().into_iter().flatten() {
-            println!(
-                "             {} {} {} {} {}",
-                text(&attempt["at"]),
-                text(&attempt["status"]),
-                text(&attempt["verdict"]),
-                text(&attempt["code"]),
-                text(&attempt["trace_id"]),
-            );
+        if !list(&delivery["evidence"]).is_empty() {
+            let evidence: Vec<String> = list(&delivery["evidence"]).iter().map(text).collect();
+            println!("             matched by {}", evidence.join(", "));
         }
+        for wait in list(&delivery["waits"]).iter().filter(|wait| wait["reason"] != "retry") {
+            println!("             waits until {} for {}", text(&wait["until"]), text(&wait["reason"]));
+        }
+        print_attempts(&delivery["attempts"]);
+        print_notes(&delivery["notes"]);
     }
+}
+
+/// The attempts of a delivery, one a line.
+pub(super) fn print_attempts(attempts: &Value) {
+    for attempt in list(attempts) {
+        let unknown = if attempt["unknown"] == true { " (it may have arrived)" } else { "" };
+        println!(
+            "             {} {} {} {} {}{unknown}",
+            text(&attempt["at"]),
+            text(&attempt["status"]),
+            text(&attempt["verdict"]),
+            text(&attempt["code"]),
+            text(&attempt["trace_id"]),
+        );
+    }
+}
+
+/// What else happened to a delivery, one a line.
+pub(super) fn print_notes(notes: &Value) {
+    for note in list(notes) {
+        let more = match note["what"].as_str() {
+            Some("requeued") => format!("by {}", text(&note["cause"])),
+            Some("discarded") => text(&note["reason"]),
+            _ => format!("{} taken {} {}", text(&note["status"]), text(&note["taken"]), text(&note["counts"])),
+        };
+        println!("             {} {} {more}", text(&note["at"]), text(&note["what"]));
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,12 +1,19 @@
 //! The command line: one file for each command.
 
+mod balance;
 mod check;
+mod dead_letters;
 mod demo;
+mod destinations;
 mod events;
 mod health;
 mod preview;
+mod relay;
+mod replay;
 mod sandbox;
 mod serve;
+mod table;
+mod visitors;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
@@ -38,6 +45,19 @@ enum Command {
     /// Look at events of a running relay
     #[command(subcommand)]
     Events(events::Arguments),
+    /// List, show, send again or give up what a platform would not take
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Arguments),
+    /// See, pause and resume destinations, and hand over what waits
+    #[command(subcommand)]
+    Destinations(destinations::Arguments),
+    /// Send again what ended in a span of time: for a new destination, or after a platform lost data
+    Replay(replay::Arguments),
+    /// Look at visitors, and forget people
+    #[command(subcommand)]
+    Visitors(visitors::Arguments),
+    /// Where every accepted event is: delivered, skipped, dead, expired or queued
+    Balance(balance::Arguments),
     /// Ask a running relay whether it is ready; for container health checks
     Health(health::Arguments),
 }
@@ -57,6 +77,11 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Preview(arguments) => preview::run(&arguments).await,
             Command::Sandbox(arguments) => sandbox::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,
+            Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
+            Command::Destinations(arguments) => destinations::run(arguments).await,
+            Command::Replay(arguments) => replay::run(arguments).await,
+            Command::Visitors(arguments) => visitors::run(arguments).await,
+            Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,
         }
     })
@@ -85,5 +110,15 @@ async fn asked_to_end() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminated => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
     }
 }

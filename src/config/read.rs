@@ -98,6 +98,9 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         destination(section, name, &files, &sources)
     });
     let destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    for (name, problem) in destinations.iter().flat_map(|all| fallbacks(all)) {
+        settings.problem(&format!("destinations.{name}.fallback_for"), problem);
+    }
     let problems = settings.finish();
     match (public, admin, visits_path, destinations) {
         (Some(public), Some(admin), Some(visits_path), Some(destinations)) if problems.is_empty() => Ok(Config {
@@ -115,6 +118,21 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         }),
         _ => Err(problems),
     }
+}
+
+/// What is wrong with whom files are to stand in for.
+fn fallbacks(destinations: &[DestinationConfig]) -> Vec<(DestinationName, &'static str)> {
+    let problem = |config: &DestinationConfig| {
+        let wanted = config.fallback_for.as_ref()?;
+        let problem = match destinations.iter().find(|other| other.name == *wanted) {
+            None => "must name a destination of this configuration",
+            Some(other) if other.name == config.name => "must name another destination",
+            Some(other) if other.destination.file().is_some() => "must name a destination that is no file itself",
+            Some(_) => return None,
+        };
+        Some((config.name.clone(), problem))
+    };
+    destinations.iter().filter_map(problem).collect()
 }
 
 fn address(section: &mut Settings) -> Option<SocketAddr> {

@@ -494,3 +494,22 @@ fn secrets_reach_the_destination_and_nothing_else() {
     let auth = file.destination.file().and_then(|file| file.auth.clone());
     assert_eq!(auth, Some(("google".to_owned(), Secret::new("files"))));
 }
+
+#[test]
+fn a_fallback_stands_in_for_another_destination_that_sends() {
+    let meta =
+        "[[destinations]]\nname = 'meta'\nkind = 'meta'\npixel_id = '1'\naccess_token = 't'\nevents.purchase = 'P'\n";
+    let file = |name: &str, of: &str| {
+        FILE.replace("'out'", &format!("'{name}'")).replace("events", &format!("fallback_for = '{of}'\nevents"))
+    };
+    let config = loaded(&format!("{}{meta}", file("spare", "meta")), &[]);
+    assert_eq!(config.destinations[0].fallback_for.as_ref().map(DestinationName::as_str), Some("meta"));
+    for (of, problem) in [
+        ("nobody", "must name a destination of this configuration"),
+        ("spare", "must name another destination"),
+        ("out", "must name a destination that is no file itself"),
+    ] {
+        let expected = format!("destinations.spare.fallback_for: {problem}");
+        assert_eq!(told(&format!("{meta}{FILE}{}", file("spare", of)), &[]), [expected]);
+    }
+}

@@ -30,7 +30,7 @@ pub use status::{State, Status};
 
 use crate::{
     destinations::{Destination, OnUnknownConsent},
-    model::{Clock, DestinationId, DestinationName, EventName},
+    model::{Clock, DestinationId, DestinationName, EventName, SourceName},
     store::EventStore,
 };
 
@@ -69,6 +69,10 @@ pub struct Place {
     pub concurrency: Option<usize>,
     /// The events it maps.
     pub events: BTreeSet<EventName>,
+    /// The sources it takes from; `None` for all.
+    pub sources: Option<BTreeSet<SourceName>>,
+    /// It gets only what its operator hands over from that destination.
+    pub fallback_for: Option<DestinationName>,
 }
 
 /// What every worker is given.

@@ -129,6 +129,11 @@ impl Setting {
     }
 
     async fn with(dedupe: Dedupe, script: impl FnOnce(&mut Script)) -> Self {
+        Self::patient(Duration::from_secs(30), dedupe, script).await
+    }
+
+    /// One whose requests may take as long as `timeout`.
+    async fn patient(timeout: Duration, dedupe: Dedupe, script: impl FnOnce(&mut Script)) -> Self {
         let platform = MockServer::start().await;
         let clock = Arc::new(MockClock::at(NOW));
         let stores = memory::open(memory::SimulatedDisk::default(), conformance::config("memory".as_ref()));
@@ -136,17 +141,22 @@ impl Setting {
         script(&mut store.script());
         let name = DestinationName::new("fake").expect("valid");
         let id = store.register(std::slice::from_ref(&name)).await.expect("registers")[0];
-        let profile = Profile {
-            batch_max: 100,
-            spacing: Duration::ZERO,
-            timeout: Duration::from_millis(400),
-            auth: Auth::None,
-            headers: &["x-rest"],
-        };
+        let profile =
+            Profile { batch_max: 100, spacing: Duration::ZERO, timeout, auth: Auth::None, headers: &["x-rest"] };
         let destination = Arc::new(Fake { profile, url: platform.uri(), dedupe });
         let events = ["purchase", "refund", "sign_up"].map(|name| EventName::new(name).expect("valid")).into();
         let on_unknown_consent = OnUnknownConsent::Send;
-        let place = Place { name, kind: "fake", id, destination, on_unknown_consent, concurrency: None, events };
+        let place = Place {
+            name,
+            kind: "fake",
+            id,
+            destination,
+            on_unknown_consent,
+            concurrency: None,
+            events,
+            sources: None,
+            fallback_for: None,
+        };
         let second = Duration::from_secs(1);
         let config = Config {
             schedule: Schedule { first: second, max: second },
@@ -216,10 +226,11 @@ fn is_dead(step: &Step, expected: FailureClass) -> bool {
 
 #[tokio::test]
 async fn what_may_have_arrived_goes_again_only_while_the_platform_would_notice() {
-    let late = ResponseTemplate::new(200).set_delay(Duration::from_secs(5));
+    let answer = ResponseTemplate::new;
     for (dedupe, again) in [(Dedupe::Always, true), (Dedupe::Within(DAY * 2), true), (Dedupe::Never, false)] {
-        for answer in [late.clone(), ResponseTemplate::new(502), ResponseTemplate::new(504)] {
-            let setting = Setting::new(dedupe).await;
+        let never = answer(200).set_delay(Duration::from_secs(60));
+        for (answer, timeout) in [(never, 300), (answer(502), 30_000), (answer(504), 30_000)] {
+            let setting = Setting::patient(Duration::from_millis(timeout), dedupe, |_| {}).await;
             setting.answers(answer).await;
             setting.deliver(vec![event("purchase", "p")]).await;
             let step = setting.last_step("p").await;

@@ -46,6 +46,14 @@ pub struct ConsentWire {
 /// A value or a list of values.
 pub struct OneOrMany<T>(pub(super) Vec<T>);
 
+impl<T> OneOrMany<T> {
+    /// The values.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either<T>(std::marker::PhantomData<T>);

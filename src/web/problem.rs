@@ -110,6 +110,25 @@ impl Problem {
         Self::new(400, "/problems/bad-request", "Bad request", Cow::Borrowed(detail))
     }
 
+    /// A parameter or field of a request that is no event is not what it has to be.
+    #[must_use]
+    pub fn invalid_request(pointer: Option<String>, detail: impl Into<String>) -> Self {
+        let problem = Self::new(422, "/problems/invalid-request", "Invalid request", detail.into().into());
+        Self { pointer, ..problem }
+    }
+
+    /// What is asked for does not go with how things stand.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(409, "/problems/conflict", "Conflict", detail.into().into())
+    }
+
+    /// Whoever asks may not.
+    #[must_use]
+    pub const fn forbidden(detail: &'static str) -> Self {
+        Self::new(403, "/problems/forbidden", "Forbidden", Cow::Borrowed(detail))
+    }
+
     /// There is nothing here.
     #[must_use]
     pub const fn not_found() -> Self {

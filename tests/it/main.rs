@@ -9,4 +9,5 @@ mod http;
 mod layers;
 mod leaks;
 mod live;
+mod operator;
 mod support;

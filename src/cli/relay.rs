@@ -1,0 +1,78 @@
+//! Talking to the admin listener of a running relay.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+/// The variable that holds the token of the admin listener.
+const TOKEN_VARIABLE: &str = "RELAY_ADMIN_TOKEN";
+/// What stays as it is in a part of a path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Acting on many deliveries takes its time.
+const PATIENCE: Duration = Duration::from_secs(3600);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which relay is meant, and how its answer is printed.
+#[derive(clap::Args)]
+pub(super) struct Relay {
+    /// The admin listener of the relay; its token is read from RELAY_ADMIN_TOKEN
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    url: String,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Relay {
+    /// Reads from a path, with these parameters.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        self.send(self.request(Method::GET, path)?.query(query)).await
+    }
+
+    /// Posts to a path.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path)?.header("content-type", "application/json");
+        self.send(request.body(body.to_string())).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
+        let client = reqwest::Client::builder().timeout(PATIENCE).connect_timeout(CONNECT_PATIENCE).build()?;
+        let request = client.request(method, format!("{}{path}", self.url.trim_end_matches('/')));
+        Ok(match std::env::var(TOKEN_VARIABLE) {
+            Ok(token) => request.bearer_auth(token),
+            Err(_) => request,
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let answer =
+            request.send().await.with_context(|| format!("no relay answers at {}; is it running?", self.url))?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if status == 401 {
+            bail!("the admin listener does not take this token; set {TOKEN_VARIABLE} to the one in [admin] token");
+        }
+        let body: Value = serde_json::from_str(&text)
+            .with_context(|| format!("what answers at {} is no admin listener of a relay (HTTP {status})", self.url))?;
+        if !status.is_success() {
+            bail!("{}", body["detail"].as_str().unwrap_or("the relay refused"));
+        }
+        Ok(body)
+    }
+
+    /// Prints the answer as JSON if that is wanted; whether it did.
+    pub(super) fn printed(&self, answer: &Value) -> anyhow::Result<bool> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(answer)?);
+        }
+        Ok(self.json)
+    }
+}
+
+/// A text as one part of a path.
+pub(super) fn part(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
