@@ -88,7 +88,7 @@ pub(super) fn attempts(history: &DeliveryHistory) -> Value {
             Step::Ended(Outcome::Dead { class: FailureClass::Unknown, failure }) => ("unknown", Some(failure), true),
             Step::Ended(Outcome::Dead { failure, .. }) => ("rejected", Some(failure), false),
             Step::Again { failure, unknown, .. } => ("retry", Some(failure), *unknown),
-            Step::Wait { .. } => return None,
+            Step::Wait { .. } | Step::Sending => return None,
         };
         Some(json!({
             "at": attempt.as_ref().map(|attempt| attempt.at.to_string()),
@@ -118,7 +118,7 @@ fn waits(history: &DeliveryHistory) -> Value {
     let later = history.attempts.iter().filter_map(|(_, step)| match step {
         Step::Wait { due, reason } => Some(wait(reason.as_str(), *due)),
         Step::Again { due, .. } => Some(wait("retry", *due)),
-        Step::Ended(_) => None,
+        Step::Ended(_) | Step::Sending => None,
     });
     first.into_iter().chain(later).collect()
 }

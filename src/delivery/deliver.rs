@@ -12,19 +12,22 @@ use super::{
     worker::{REST_MAX, STORE_AGAIN, Worker},
 };
 use crate::{
-    destinations::{Unsendable, Verdict},
+    destinations::{Dedupe, Unsendable, Verdict},
     model::{Failure, FailureClass, Outcome, SealedEvent, SkipReason, Time, WaitReason},
-    store::{LeaseKey, Leased, Step},
+    store::{LeaseKey, Leased, Settlement, Step},
 };
 
 /// Extra requests that taking apart one refused batch may cost; then the rest is tried later.
 const ISOLATE_REQUESTS_MAX: usize = 64;
+
 /// A leased delivery without its event.
 struct Ticket {
     key: LeaseKey,
     attempts: u16,
     deadline: Time,
     unknown_since: Option<Time>,
+    /// Whether it is recorded that it is being sent.
+    sending: bool,
 }
 
 /// What travels together: tickets and their events, in the same order.
@@ -44,10 +47,6 @@ impl Part {
         let half = self.events.len() / 2;
         let (tickets, events) = (self.tickets.split_off(half), self.events.split_off(half));
         [Self { tickets, events }, self]
-    }
-
-    fn keys(&self) -> impl Iterator<Item = LeaseKey> + '_ {
-        self.tickets.iter().map(|ticket| ticket.key)
     }
 }
 
@@ -78,17 +77,21 @@ impl Worker {
         let mut requests = 0;
         while let Some(mut part) = parts.pop() {
             if requests > 0 && matches!(self.tools.status.of(&self.place.name), State::Stopped(_)) {
-                self.release(std::iter::once(&part).chain(&parts));
+                self.release(std::iter::once(&part).chain(&parts)).await;
                 return;
             }
             requests += 1;
+            if !self.note_sending(&mut part).await {
+                self.release(std::iter::once(&part).chain(&parts)).await;
+                return;
+            }
             let (events, request) = self.prepare(std::mem::take(&mut part.events)).await;
             part.events = events;
             let answered = match self.send(&part.events, request).await {
                 Ok(answered) => answered,
                 Err(failure) => {
                     self.pause(failure);
-                    self.release(std::iter::once(&part).chain(&parts));
+                    self.release(std::iter::once(&part).chain(&parts)).await;
                     return;
                 }
             };
@@ -96,9 +99,46 @@ impl Worker {
         }
     }
 
-    fn release<'a>(&self, parts: impl Iterator<Item = &'a Part>) {
-        let keys: Vec<LeaseKey> = parts.flat_map(Part::keys).collect();
+    /// Records that events are being sent which the platform would count twice if they were sent again: after a crash
+    /// nobody would know. `false` if that cannot be recorded; then they are not to be sent.
+    async fn note_sending(&self, part: &mut Part) -> bool {
+        let destination = &self.place.destination;
+        let mut steps = Vec::new();
+        for (ticket, event) in part.tickets.iter_mut().zip(&part.events) {
+            if !ticket.sending && destination.dedupe(event) == Dedupe::Never {
+                ticket.sending = true;
+                steps.push((ticket.key, Step::Sending));
+            }
+        }
+        if steps.is_empty() {
+            return true;
+        }
+        let (destination, at) = (self.place.id, self.tools.clock.now());
+        let settlement = Settlement { destination, at, attempt: None, steps, mark: None, exhibits: Vec::new() };
+        let noted = self.tools.store.settle(settlement).await;
+        if let Err(error) = &noted {
+            part.tickets.iter_mut().for_each(|ticket| ticket.sending = false);
+            tracing::error!(destination = %self.place.name, %error, "cannot record that events are being sent");
+            self.rest(at, at.plus(STORE_AGAIN));
+        }
+        noted.is_ok()
+    }
+
+    /// Gives back what was certainly not received.
+    async fn release<'a>(&self, parts: impl Iterator<Item = &'a Part>) {
+        let due = self.tools.clock.now();
+        let (mut keys, mut steps) = (Vec::new(), Vec::new());
+        for ticket in parts.flat_map(|part| &part.tickets) {
+            if ticket.sending {
+                steps.push((ticket.key, Step::Wait { due, reason: WaitReason::Retry }));
+            } else {
+                keys.push(ticket.key);
+            }
+        }
         self.tools.store.release(self.place.id, &keys);
+        if !steps.is_empty() {
+            self.settle(Conclusion { steps, ..Conclusion::default() }).await;
+        }
     }
 
     /// Settles what is not to be sent, puts back what has to wait, and returns the rest by the requests it travels in.
@@ -109,7 +149,7 @@ impl Worker {
         let mut lanes: BTreeMap<u8, Part> = BTreeMap::new();
         let mut over = Conclusion::default();
         for Leased { key, mut event, attempts, deadline, unknown_since } in leased {
-            let mut ticket = Ticket { key, attempts, deadline, unknown_since };
+            let mut ticket = Ticket { key, attempts, deadline, unknown_since, sending: false };
             match self.look_at(&mut ticket, &mut event, now).await {
                 Ok(()) => lanes.entry(self.place.destination.lane(&event)).or_default().push(ticket, event),
                 Err(Stay::Step(step)) => over.steps.push((key, step)),
@@ -181,7 +221,7 @@ impl Worker {
         let (mut steps, mut apart, mut again) =
             (Vec::with_capacity(part.events.len()), Part::default(), Part::default());
         let mut dead = Vec::new();
-        let mut blocked = None;
+        let (mut blocked, mut refused) = (None, Part::default());
         let attempted_at = answered.attempt.at;
         for ((ticket, event), verdict) in part.tickets.into_iter().zip(part.events).zip(answered.verdicts) {
             let later = |failure, wish, unknown: bool| {
@@ -209,7 +249,7 @@ impl Worker {
                 Verdict::Resend => later(Failure { code: "resend".into(), ..Failure::default() }, None, false),
                 Verdict::Blocked(failure) => {
                     blocked = Some(failure);
-                    self.tools.store.release(self.place.id, &[ticket.key]);
+                    refused.push(ticket, event);
                     continue;
                 }
             };
@@ -220,7 +260,7 @@ impl Worker {
         }
         if let Some(failure) = blocked {
             self.pause(failure);
-            self.release(parts.iter().chain([&apart, &again]));
+            self.release(parts.iter().chain([&refused, &apart, &again])).await;
             parts.clear();
         } else {
             if steps.iter().any(|(_, step)| *step == Step::Ended(Outcome::Delivered)) {

@@ -142,6 +142,7 @@ impl Worker {
             (Some((original, _)), Original::Here | Original::Elsewhere) => {
                 let changes = store.changes(&transaction).await?;
                 let worth = worth(&original, &changes, event);
+                event.time = after_the_others(&changes, event);
                 event.change = Some(Box::new(Change { original, worth }));
                 let hold = self.place.destination.hold(event).filter(|(until, _)| *until > now);
                 if let Some((until, reason)) = hold {
@@ -155,6 +156,17 @@ impl Worker {
         }
         Ok(order.wait(number, now, QUEUED_LOOKS))
     }
+}
+
+/// The time that `change` is told with: later than those accepted before it, by the second that platforms count in. They
+/// would take one that is not newer for the old state of things.
+fn after_the_others(changes: &[SealedEvent], change: &SealedEvent) -> Time {
+    let before = changes.iter().take_while(|other| other.event_id != change.event_id);
+    let second = Duration::from_secs(1);
+    let told = before.fold(None, |told: Option<Time>, other| {
+        Some(told.map_or(other.time, |last| other.time.max(last.plus(second))))
+    });
+    told.map_or(change.time, |last| change.time.max(last.plus(second)))
 }
 
 /// What `original` is worth after all of `changes` (those of its transaction, as they were accepted) up to `change`.
@@ -228,6 +240,17 @@ mod tests {
         }
         let unlisted = event("refund", "r9", usd("1.00"));
         assert_eq!(text(worth(&purchase, &changes[..1], &unlisted)).as_deref(), Some("39.00 USD"));
+    }
+
+    #[test]
+    fn each_change_is_told_with_a_later_time_than_those_before_it() {
+        let at =
+            |id, seconds| SealedEvent { time: NOW.plus(Duration::from_secs(seconds)), ..event("refund", id, None) };
+        let changes = [at("a", 50), at("b", 50), at("c", 7), at("d", 90)];
+        let told = |i: usize| after_the_others(&changes, &changes[i]).since(NOW).as_secs();
+        assert_eq!([told(0), told(1), told(2), told(3)], [50, 51, 52, 90]);
+        let unlisted = at("e", 10);
+        assert_eq!(after_the_others(&changes[..1], &unlisted).since(NOW).as_secs(), 51);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Worker {
             match step {
                 Step::Ended(_) => order.ended(key.event),
                 Step::Again { due, .. } => order.again(key.event, *due),
-                Step::Wait { .. } => {}
+                Step::Wait { .. } | Step::Sending => {}
             }
         }
     }
@@ -90,7 +90,7 @@ impl Worker {
                 Step::Ended(Outcome::Dead { class, failure }) => {
                     dead.entry((class.as_str(), &failure.code)).or_insert((*class, failure, 0)).2 += 1;
                 }
-                Step::Wait { .. } => {}
+                Step::Wait { .. } | Step::Sending => {}
                 Step::Again { failure, .. } => metrics.retried(name, &failure.code, 1),
             }
         }
@@ -114,7 +114,7 @@ impl Worker {
         }
         let again = steps.iter().find_map(|(_, step)| match step {
             Step::Again { failure, due, .. } => Some((failure, due)),
-            Step::Ended(_) | Step::Wait { .. } => None,
+            Step::Ended(_) | Step::Wait { .. } | Step::Sending => None,
         });
         if let Some((failure, due)) = again {
             let Failure { code, message, .. } = failure;

@@ -245,6 +245,36 @@ async fn what_may_have_arrived_goes_again_only_while_the_platform_would_notice()
     }
 }
 
+/// After a crash in the middle of a request nobody knows whether it arrived: that is on disk before the request goes out.
+#[tokio::test]
+async fn what_would_count_twice_is_noted_before_it_is_sent() {
+    for (dedupe, noted) in [(Dedupe::Never, true), (Dedupe::Within(DAY), false), (Dedupe::Always, false)] {
+        let setting = Setting::new(dedupe).await;
+        let hanging = ResponseTemplate::new(200).set_delay(Duration::from_secs(3600));
+        setting.answers(hanging).await;
+        let leased = setting.lease(vec![event("purchase", "p")]).await;
+        let worker = Arc::clone(&setting.worker);
+        let sending = tokio::spawn(async move { worker.deliver(leased).await });
+        until(async || !setting.got().await.is_empty()).await;
+        sending.abort();
+        setting.clock.advance(DAY * 2);
+        let again = setting.lease_again().await;
+        assert_eq!(again[0].unknown_since.is_some(), noted, "{dedupe:?}");
+    }
+    // A refusal of our settings is an answer: it certainly did not arrive.
+    let setting = Setting::new(Dedupe::Never).await;
+    for status in [401, 503] {
+        setting.answers(ResponseTemplate::new(status)).await;
+        let leased =
+            if status == 401 { setting.lease(vec![event("purchase", "p")]).await } else { setting.lease_again().await };
+        setting.worker.deliver(leased).await;
+        setting.clock.advance(DAY);
+        let again = setting.lease_again().await;
+        assert_eq!((again.len(), again[0].unknown_since), (1, None), "{status}");
+        setting.store.release(setting.id, &[again[0].key]);
+    }
+}
+
 #[tokio::test]
 async fn what_may_have_arrived_too_long_ago_is_left_to_the_operator() {
     for (dedupe, waited, sent) in [

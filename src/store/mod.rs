@@ -128,6 +128,8 @@ pub enum Step {
         /// For what.
         reason: WaitReason,
     },
+    /// It is about to be sent, and the lease goes on: should the process die before the next step, it may have arrived.
+    Sending,
 }
 
 /// A request for one event, as it was sent, and the answer it got: kept with a dead letter.
@@ -368,6 +370,8 @@ pub struct Balance {
 /// Everything known of one event.
 #[derive(Clone, Debug)]
 pub struct Timeline {
+    /// The event, by the store's own numbering.
+    pub number: u64,
     /// The event, as it is sent now.
     pub event: SealedEvent,
     /// Its deliveries.

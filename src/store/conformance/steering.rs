@@ -190,6 +190,12 @@ async fn knows_the_conversion_of_a_refund(stores: &Stores) {
         assert_eq!(found.0.event_id.as_str(), "p");
         found.1
     };
+    accept(stores, purchase("no-order", START.plus(hours(1))), &[ids[1]]).await;
+    let by_id = TransactionId::new("no-order").expect("valid");
+    assert!(
+        events.original(ids[0], &by_id, &names).await.expect("looks").is_some(),
+        "without an order it goes by its id"
+    );
     assert_eq!(standing(0).await, Standing::Queued);
     let leased = lease(stores, ids[0], START).await;
     assert_eq!(standing(0).await, Standing::Queued, "in flight");
@@ -241,6 +247,20 @@ async fn waits_and_unknown_outcomes_are_kept(stores: &Stores) {
     settle(stores, ids[0], vec![(third[0].key, again)], later).await;
     let fourth = lease(stores, ids[0], later).await;
     assert_eq!((fourth[0].attempts, fourth[0].unknown_since), (2, Some(due)), "the first time counts");
+    // Being sent is unknown as long as nothing else is known.
+    accept(stores, purchase("e2", later), &ids).await;
+    let next = lease(stores, ids[0], later).await;
+    let key = next[0].key;
+    assert_eq!(settle(stores, ids[0], vec![(key, Step::Sending)], later).await, 1);
+    stores.events.release(ids[0], &[key]);
+    let again = lease(stores, ids[0], later).await;
+    assert_eq!((again[0].key.event, again[0].unknown_since), (key.event, Some(later)), "nobody knows");
+    let step = Step::Again { due: later, failure: failure("refused"), unknown: false };
+    assert_eq!(settle(stores, ids[0], vec![(again[0].key, step)], later).await, 1);
+    let sure = lease(stores, ids[0], later).await;
+    assert_eq!((sure[0].key.event, sure[0].unknown_since), (key.event, None), "it certainly did not arrive");
+    settle(stores, ids[0], vec![(sure[0].key, Step::Ended(Outcome::Delivered))], later).await;
+
     stores.events.defer(ids[0], &[fourth[0].key], later.plus(MINUTE));
     assert!(lease(stores, ids[0], later).await.is_empty());
     assert_eq!(lease(stores, ids[0], later.plus(MINUTE)).await[0].attempts, 2, "deferring costs none");

@@ -227,16 +227,17 @@ impl Book {
             match step {
                 Step::Wait { due, .. } => {
                     if let Some(tries) = queue.take(*place) {
-                        queue.put(*place, *due, tries);
+                        queue.put(*place, *due, tries.answered(None));
                     }
                 }
                 Step::Again { due, unknown, .. } => {
                     if let Some(tries) = queue.take(*place) {
                         let sent = attempt.map_or(now, |attempt| attempt.at);
-                        let unknown = tries.unknown.or(unknown.then_some(sent));
-                        queue.put(*place, *due, Tries { attempts: tries.attempts.saturating_add(1), unknown, ..tries });
+                        let tries = tries.answered(unknown.then_some(sent));
+                        queue.put(*place, *due, Tries { attempts: tries.attempts.saturating_add(1), ..tries });
                     }
                 }
+                Step::Sending => queue.note_sending(*place, now),
                 Step::Ended(outcome) => {
                     if self.end(to, *place, End::of(outcome), now) && matches!(outcome, Outcome::Dead { .. }) {
                         self.queue(to).dead.insert(*place, at);

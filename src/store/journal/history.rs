@@ -1,5 +1,7 @@
 //! What the records tell of one event: its timeline, how a delivery ended, which conversion a refund is about.
 
+use std::time::Duration;
+
 use super::{
     Content, Shared,
     book::Place,
@@ -13,6 +15,9 @@ use crate::{
     },
     store::{DeliveryHistory, Ended, Exhibit, Note, Standing, Step, StoreError, Timeline},
 };
+
+/// By how much the clock may have been wrong for a while.
+const CLOCK_JUMP_MAX: Duration = Duration::from_secs(86_400);
 
 /// One delivery as its records tell it.
 pub(super) struct Life {
@@ -149,16 +154,21 @@ pub(super) fn ended(
     max: usize,
 ) -> Result<Vec<Ended>, StoreError> {
     let files = shared.log().files()?;
-    let mut found = Vec::new();
+    let (mut found, mut past) = (Vec::new(), false);
     for (number, file, end) in files {
         let untouched = shared.book().segments.get(&number).is_some_and(|segment| segment.last < from);
-        if number < super::book::segment_of(after) || untouched || found.len() >= max {
+        if number < super::book::segment_of(after) || untouched || past || found.len() >= max {
             continue;
         }
         let mut failed = None;
         let start = if number == super::book::segment_of(after) { u64::from(super::book::offset_of(after)) } else { 0 };
         log::walk(&*file, number, start, end, |place, record| {
             let Record::Accepted { event, .. } = &record else { return true };
+            // Events are in the order in which they came, but for a clock that was put right.
+            past = event.received_at > to.plus(CLOCK_JUMP_MAX);
+            if past {
+                return false;
+            }
             if place <= after || !(from..to).contains(&event.received_at) {
                 return true;
             }
@@ -183,10 +193,12 @@ pub(super) fn original(
     names: &[EventName],
 ) -> Result<Option<(SealedEvent, Standing)>, StoreError> {
     let mut latest: Option<(Place, SealedEvent)> = None;
-    for name in names {
-        for at in shared.log().candidates(record::transaction_key(name, transaction))? {
+    let by_transaction = names.iter().map(|name| record::transaction_key(name, transaction));
+    // Without a transaction of its own, a conversion goes by its id.
+    for key in by_transaction.chain(std::iter::once(record::id_key(transaction.as_str()))) {
+        for at in shared.log().candidates(key)? {
             let Some((place, event)) = shared.event_at(at)? else { continue };
-            let same = event.name == *name && event.transaction_id.as_ref() == Some(transaction);
+            let same = names.contains(&event.name) && event.transaction() == transaction.as_str();
             if same && latest.as_ref().is_none_or(|(known, _)| *known < place) {
                 latest = Some((place, event));
             }
@@ -225,7 +237,8 @@ pub(super) fn changes(shared: &Shared, transaction: &TransactionId) -> Result<Ve
 pub(super) fn timeline(shared: &Shared, id: &EventId) -> Result<Option<Timeline>, StoreError> {
     let Some(place) = shared.find(id)? else { return Ok(None) };
     let Record::Accepted { event, deliveries, .. } = shared.read(place)? else { return Ok(None) };
-    let mut timeline = Timeline { event, deliveries: deliveries.iter().map(DeliveryHistory::new).collect() };
+    let mut timeline =
+        Timeline { number: place, event, deliveries: deliveries.iter().map(DeliveryHistory::new).collect() };
     for (at, record) in shared.history(place)? {
         let receipt = matches!(&record, Record::Settled { attempt: Some(attempt), .. } if attempt.receipt);
         timeline.add(place, record);
@@ -294,7 +307,8 @@ impl Timeline {
                 }
             }
             Record::Settled { destination, attempt, steps, .. } => {
-                if let Some((_, step)) = steps.into_iter().find(|(about, _)| *about == place) {
+                let step = steps.into_iter().find(|(about, _)| *about == place).map(|(_, step)| step);
+                if let Some(step) = step.filter(|step| *step != Step::Sending) {
                     let history = self.at(destination);
                     if let Step::Ended(outcome) = &step {
                         history.outcome = Some(outcome.clone());

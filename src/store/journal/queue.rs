@@ -50,12 +50,25 @@ pub(super) struct Tries {
     pub(super) attempts: u16,
     /// When it was first sent without anybody knowing whether it arrived.
     pub(super) unknown: Option<Time>,
+    /// That is only so because it is being sent.
+    pub(super) sending: bool,
     pub(super) deadline: Deadline,
 }
 
 impl Tries {
     const fn none(deadline: Deadline) -> Self {
-        Self { attempts: 0, unknown: None, deadline }
+        Self { attempts: 0, unknown: None, sending: false, deadline }
+    }
+
+    /// What is known when it is being sent from `at` on.
+    pub(super) fn sending(self, at: Time) -> Self {
+        Self { unknown: self.unknown.or(Some(at)), sending: self.sending || self.unknown.is_none(), ..self }
+    }
+
+    /// What is known when the answer is there: it may have arrived, or it certainly has not.
+    pub(super) fn answered(self, arrived: Option<Time>) -> Self {
+        let before = self.unknown.filter(|_| !self.sending);
+        Self { unknown: before.or(arrived.map(|at| self.unknown.unwrap_or(at))), sending: false, ..self }
     }
 
     const fn is_fresh(&self) -> bool {
@@ -272,6 +285,15 @@ impl Queue {
             .collect()
     }
 
+    /// Notes that a delivery is being sent; with a lease it stays where it is.
+    pub(super) fn note_sending(&mut self, place: Place, at: Time) {
+        if let Some(lease) = self.leased.get_mut(&place) {
+            lease.tries = lease.tries.sending(at);
+        } else if let Some(tries) = self.take(place) {
+            self.put(place, at, tries.sending(at));
+        }
+    }
+
     pub(super) fn holds(&self, key: LeaseKey) -> bool {
         self.leased.get(&key.event).is_some_and(|lease| lease.token == key.token)
     }
@@ -475,7 +497,7 @@ impl From<QueueV1> for QueueSnapshot {
     fn from(old: QueueV1) -> Self {
         let none = i64::from(Deadline::NONE.0);
         let ready = old.ready.into_iter().enumerate().map(|(nth, place)| (place, if nth == 0 { none } else { 0 }));
-        let tries = |attempts| Tries { attempts, unknown: None, deadline: Deadline::NONE };
+        let tries = |attempts| Tries { attempts, unknown: None, sending: false, deadline: Deadline::NONE };
         Self {
             ready: ready.collect(),
             later: old.later.into_iter().map(|(due, place, attempts)| (due, place, tries(attempts))).collect(),

@@ -279,6 +279,7 @@ fn sample_records() -> Vec<Record> {
                 (place, Step::Ended(Outcome::Dead { class: FailureClass::Event, failure: failure.clone() })),
                 (place + 1, Step::Again { due: START, failure, unknown: true }),
                 (place + 2, Step::Ended(Outcome::Delivered)),
+                (place + 4, Step::Sending),
                 (place + 3, Step::Wait { due: START, reason: WaitReason::Original }),
             ],
             mark: Some(FileMark { file: "f.csv".into(), length: 12 }),
@@ -386,6 +387,9 @@ async fn replay_always_agrees_with_the_live_process() {
                     let (id, one) = leased.swap_remove(at);
                     let failure = Failure::default();
                     let due = now.plus(std::time::Duration::from_secs(5));
+                    if dice.roll(3) == 0 {
+                        settle(&stores, id, vec![(one.key, Step::Sending)], now).await;
+                    }
                     let step = match dice.roll(6) {
                         0 => Step::Again { due, failure, unknown: dice.roll(2) == 0 },
                         1 => Step::Ended(Outcome::Dead { class: FailureClass::Event, failure }),
