@@ -109,7 +109,7 @@ async fn journey(shop: &Shop, sandbox: &Sandbox, data: &Path) -> anyhow::Result<
     });
     println!("   {}", shop.event(&sale).await?);
 
-    println!("5. The mugs come back; the shop posts a refund of the order.");
+    println!("5. The mugs come back; the shop posts a refund of the order. It goes out only after the purchase.");
     let refund = json!({ "event": "refund", "event_id": "refund-1001", "transaction_id": "1001" });
     println!("   {}", shop.event(&refund).await?);
 
@@ -188,6 +188,12 @@ impl Shop {
             println!("     gclid {}", event["adIdentifiers"]["gclid"]);
             println!("     identifiers {}", event["userData"]["userIdentifiers"]);
         }
+        println!("Google changed what it knew:");
+        let changed = sandbox.adjusted_data_manager();
+        for received in &changed {
+            let event = &received["event"];
+            println!("  {}  is worth {} {} now", event["transactionId"], event["conversionValue"], event["currency"]);
+        }
         let mut files = Vec::new();
         for entry in std::fs::read_dir(data.join("files"))? {
             let path = entry?.path();
@@ -225,6 +231,9 @@ impl Shop {
         ensure!(at_google.len() == 1, "Google got the order {} times", at_google.len());
         ensure!(at_google[0]["event"]["adIdentifiers"]["gclid"] == GCLID, "Google got the order without its click");
         ensure!(files.iter().filter(|file| file.contains(GCLID)).count() == 1, "the import file is without the click");
+        let worth: Vec<f64> =
+            changed.iter().filter_map(|changed| changed["event"]["conversionValue"].as_f64()).collect();
+        ensure!(worth == [0.0], "Google was told that the order is worth {worth:?}");
         println!(
             "\nThe same order is at Meta and at Google, each with its own click, and in the import file. Nothing was lost."
         );
@@ -268,8 +277,10 @@ credentials = {{ client_id = "demo", client_secret = "demo", refresh_token = "de
 base_url = "http://{platforms}/google"
 token_url = "http://{platforms}/oauth/token"
 hold_after_click = "0s" # the real one wants clicks to be six hours old
+hold_after_conversion = "0s" # and conversions a day, before they are changed
 [destinations.events]
 purchase = "987654321"
+refund = "adjust"
 close_convert_lead = "987654322"
 
 [[destinations]]

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A conversion that is queued is on its way: how soon to look again, at first and at most.
-const QUEUED_LOOKS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+const QUEUED_LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A dead letter waits for a person.
 const DEAD_LOOKS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
 /// How long a change waits for a conversion that nobody has reported.
@@ -279,7 +279,7 @@ mod tests {
         assert!(matches!(turns[0], Turn::Wait(..)), "the first is for the timeline");
         assert!(turns[1..].iter().all(|turn| matches!(turn, Turn::Defer(_))));
         let waits: Vec<u64> = turns.iter().map(seconds).collect();
-        assert_eq!(waits[..6], [5, 10, 20, 40, 60, 60]);
+        assert_eq!(waits[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(waits[39], 60);
         order.ended(7);
         assert!(matches!(order.wait(7, NOW, DEAD_LOOKS), Turn::Wait(..)));

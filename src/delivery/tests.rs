@@ -312,7 +312,7 @@ async fn a_refund_of_what_nobody_reported_waits_an_hour_and_then_goes_as_it_is()
     let leased = setting.lease(vec![event("refund", "r")]).await;
     setting.worker.deliver(leased).await;
     let step = setting.last_step("r").await;
-    assert_eq!(step, Step::Wait { due: NOW.plus(Duration::from_secs(5)), reason: WaitReason::Original });
+    assert_eq!(step, Step::Wait { due: NOW.plus(Duration::from_secs(1)), reason: WaitReason::Original });
     assert!(setting.got().await.is_empty());
     setting.clock.advance(Duration::from_secs(3600));
     let leased = setting.lease_again().await;
@@ -395,7 +395,7 @@ async fn refund_while(standing: Standing) -> Setting {
 
 #[tokio::test]
 async fn a_refund_never_overtakes_its_purchase() {
-    for (standing, wait) in [(Standing::Queued, 5), (Standing::Dead, 60)] {
+    for (standing, wait) in [(Standing::Queued, 1), (Standing::Dead, 60)] {
         let setting = refund_while(standing).await;
         let due = NOW.plus(Duration::from_secs(wait));
         assert_eq!(setting.last_step("r").await, Step::Wait { due, reason: WaitReason::Original }, "{standing:?}");
@@ -414,7 +414,7 @@ async fn a_refund_never_overtakes_its_purchase() {
 #[tokio::test]
 async fn a_destination_that_takes_changes_only_does_not_wait_for_conversions() {
     let setting = refund_while(Standing::Queued).await;
-    setting.clock.advance(Duration::from_secs(5));
+    setting.clock.advance(Duration::from_secs(1));
     let events = [EventName::new("refund").expect("valid")].into();
     let place = Place { events, ..setting.worker.place.clone() };
     let worker = Worker::new(place, setting.worker.tools.clone()).expect("sets up");
