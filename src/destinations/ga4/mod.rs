@@ -52,6 +52,7 @@ impl Ga4 {
         let profile = Profile {
             batch_max: 1,
             spacing: Duration::ZERO,
+            rate: None,
             timeout,
             auth: Auth::Query { name: "api_secret", value: api_secret },
             headers: &[],

@@ -50,12 +50,21 @@ const PURCHASE: &str = "purchase";
 const CONVERSIONS: u8 = 0;
 const ADJUSTMENTS: u8 = 1;
 
+/// What comes meanwhile travels together: requests are counted, and clicks are hours old anyway.
+const SPACING: Duration = Duration::from_secs(1);
+
 fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>> {
     let hold_after_click = common.hold_after_click.unwrap_or(HOLD_AFTER_CLICK);
     let (config, auth) = config::read(common.events, table)?;
-    let (batch_max, spacing, timeout) = (config.batch, config.spacing, config.timeout);
-    let profile =
-        Profile { batch_max, spacing, timeout, auth: Auth::Google(auth), headers: &[answer::REQUEST_ID_HEADER] };
+    let (batch_max, timeout) = (config.batch, config.timeout);
+    let profile = Profile {
+        batch_max,
+        spacing: SPACING,
+        rate: Some(config.rate),
+        timeout,
+        auth: Auth::Google(auth),
+        headers: &[answer::REQUEST_ID_HEADER],
+    };
     Ok(Box::new(GoogleAds { profile, config, hold_after_click }))
 }
 
