@@ -198,6 +198,21 @@ fn a_change_names_the_conversion_it_is_about_and_comes_after_it() {
 }
 
 #[test]
+fn a_change_comes_after_the_time_that_its_conversion_was_sent_with() {
+    let mut original = full();
+    original.context.clicks[0].first_seen = Some(at("2026-11-20T08:20:00Z"));
+    assert_eq!(
+        row(original.clone())["conversionDateTime"],
+        "2026-11-20 08:20:01+00:00",
+        "Google wants it after the click"
+    );
+    let mut early = change_of("refund", original, money("0", "USD"));
+    early.time = at("2026-11-20T08:18:00Z");
+    let adjusted_at = body(&*google(), &[early])["conversionAdjustments"][0]["adjustmentDateTime"].clone();
+    assert_eq!(adjusted_at, "2026-11-20 08:20:02+00:00");
+}
+
+#[test]
 fn a_change_is_sent_only_of_what_this_destination_can_have() {
     let google = google();
     let half = || money("30", "USD");
