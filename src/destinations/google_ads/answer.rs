@@ -28,6 +28,9 @@ pub(super) const REQUEST_ID_HEADER: &str = "request-id";
 /// which it finds clicks.
 const PROCESSING: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// The conversion was taken back earlier, which is what a refund wants, whoever did it.
+const RETRACTED: &str = "CONVERSION_ALREADY_RETRACTED";
+
 /// The lists of the two calls, as their errors call them.
 const LISTS: [&str; 2] = ["conversions", "conversion_adjustments"];
 
@@ -261,8 +264,14 @@ fn verdict_of(fault: &Fault, event: &SealedEvent, others_taken: bool, retry_afte
         Class::Action if others_taken => Verdict::Misconfigured(failure),
         Class::Action => Verdict::Blocked(failure),
         Class::Row => Verdict::Misconfigured(failure),
+        Class::Taken if failure.code == RETRACTED && wants_value(event) => Verdict::Rejected(failure),
         Class::Taken => Verdict::Delivered,
     }
+}
+
+/// Whether `event` gives its conversion a value, which one that was taken back can no longer have.
+fn wants_value(event: &SealedEvent) -> bool {
+    !event.name.is_refund() && event.change.as_ref().is_some_and(|change| !change.is_total())
 }
 
 /// What a fault that names no row means for each of so many rows.

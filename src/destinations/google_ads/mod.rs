@@ -103,7 +103,8 @@ impl GoogleAds {
         self.admit_conversion(original).map_err(|_| no_original())?;
         let action = self.config.action(&original.name).ok_or_else(no_original)?;
         let worth = match change.worth {
-            _ if change.is_total() => None,
+            // A conversion may be restated to nothing and still count; only a refund takes it back.
+            Some(_) if change.is_total() && event.name.is_refund() => None,
             Some(worth) => Some(worth),
             None => {
                 let message = "the conversion that it changes has no value, so that nothing can be taken from it";

@@ -213,6 +213,18 @@ fn a_change_comes_after_the_time_that_its_conversion_was_sent_with() {
 }
 
 #[test]
+fn only_a_refund_takes_a_conversion_back() {
+    let to_nothing = |event_name| {
+        let event = change_of(event_name, full(), money("0", "USD"));
+        body(&*google(), &[event])["conversionAdjustments"][0].clone()
+    };
+    assert_eq!(to_nothing("refund")["adjustmentType"], "RETRACTION");
+    let restated = to_nothing("restatement");
+    assert_eq!(restated["adjustmentType"], "RESTATEMENT", "one that was taken back could have no value any more");
+    assert_eq!(restated["restatementValue"], serde_json::json!({ "adjustedValue": 0.0, "currencyCode": "USD" }));
+}
+
+#[test]
 fn a_change_is_sent_only_of_what_this_destination_can_have() {
     let google = google();
     let half = || money("30", "USD");

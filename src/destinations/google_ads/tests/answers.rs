@@ -171,6 +171,16 @@ fn what_is_too_early_is_tried_again_when_google_takes_it() {
 }
 
 #[test]
+fn a_conversion_that_was_taken_back_can_have_no_new_value() {
+    let answer = partial(1, &[fault(ADJUSTMENT, "CONVERSION_ALREADY_RETRACTED", Some(0))]);
+    let verdict = |event| kinds(&interpret(&[event], 200, &answer));
+    assert_eq!(verdict(change_of("restatement", full(), money("20", "USD"))), ["rejected"], "its value is lost");
+    assert_eq!(verdict(change_of("restatement", full(), money("0", "USD"))), ["delivered"]);
+    assert_eq!(verdict(change_of("refund", full(), money("20", "USD"))), ["delivered"], "more than that is taken back");
+    assert_eq!(verdict(change("refund")), ["delivered"]);
+}
+
+#[test]
 fn rows_are_settled_one_by_one() {
     let answer = partial(4, &[fault(UPLOAD, "CLICK_NOT_FOUND", Some(1)), fault(UPLOAD, "TOO_RECENT_EVENT", Some(2))]);
     let verdicts = verdicts(4, 200, &answer);
@@ -250,7 +260,11 @@ fn unknown_codes_are_tried_again_and_field_errors_are_final() {
         ("internalError", "TRANSIENT_ERROR", "retry"),
         ("internalError", "A_CODE_OF_TOMORROW", "retry"),
         ("databaseError", "CONCURRENT_MODIFICATION", "retry"),
+        ("databaseError", "REQUEST_TOO_LARGE", "isolate"),
         ("quotaError", "RESOURCE_EXHAUSTED", "retry"),
+        ("quotaError", "ACCESS_PROHIBITED", "blocked"),
+        ("countryCodeError", "INVALID_COUNTRY_CODE", "misconfigured"),
+        ("languageCodeError", "INVALID_LANGUAGE_CODE", "misconfigured"),
         ("dateError", "INVALID_STRING_DATE_TIME_SECONDS_WITH_OFFSET", "rejected"),
         ("fieldError", "VALUE_MUST_BE_UNSET", "rejected"),
         ("stringLengthError", "TOO_SHORT", "rejected"),
