@@ -107,7 +107,8 @@ impl GoogleAds {
             Some(_) if change.is_total() && event.name.is_refund() => None,
             Some(worth) => Some(worth),
             None => {
-                let message = "the conversion that it changes has no value, so that nothing can be taken from it";
+                let message = "what is left of the conversion is not known: it never had a value, or one in another currency \
+                               than the refund; refund it as a whole, without a value";
                 return Err(Unsendable::Reject(failure("no_value", Some("value"), message)));
             }
         };
