@@ -13,7 +13,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 
@@ -125,6 +125,15 @@ impl GoogleAds {
         })
     }
 
+    /// The conversion action that the row of `event` names.
+    fn action<'a>(&'a self, event: &'a SealedEvent) -> &'a str {
+        if event.name.is_change() {
+            self.adjustment(event).map_or("", |adjustment| adjustment.action)
+        } else {
+            self.config.action(&event.name).unwrap_or_default()
+        }
+    }
+
     /// The events of `batch` that travel in one request with its first.
     fn together<'a>(&self, batch: &'a [SealedEvent]) -> impl Iterator<Item = &'a SealedEvent> {
         let lane = batch.first().map(|event| self.lane(event));
@@ -197,8 +206,7 @@ impl Destination for GoogleAds {
                 let adjustment = self.adjustment(event).unwrap_or(nothing);
                 upload.conversion_adjustments.push(ConversionAdjustment::new(&adjustment, event));
             } else {
-                let action = self.config.action(&event.name).unwrap_or_default();
-                upload.conversions.push(ClickConversion::new(&self.config, action, event));
+                upload.conversions.push(ClickConversion::new(&self.config, self.action(event), event));
             }
         }
         Request::Http(self.request(&upload))
@@ -210,7 +218,10 @@ impl Destination for GoogleAds {
 
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict> {
         let sent: Vec<&SealedEvent> = self.together(batch).collect();
-        let mut verdicts = answer::verdicts(&sent, response).into_iter();
+        let actions: Vec<&str> = sent.iter().map(|event| self.action(event)).collect();
+        let configured = self.config.actions().collect::<BTreeSet<_>>().len();
+        let request = answer::Sent { events: &sent, actions: &actions, configured };
+        let mut verdicts = answer::verdicts(&request, response).into_iter();
         let lane = batch.first().map(|event| self.lane(event));
         let verdict = |event: &SealedEvent| {
             let sent = Some(self.lane(event)) == lane;
