@@ -172,10 +172,9 @@ impl Destination for DataManager {
             return Err(Unsendable::Reject(Failure {
                 code: "worth_unknown".into(),
                 field: Some("value".into()),
-                message:
-                    "the conversion never had a value, so what a part of it takes away is not known: refund it as \
-                          a whole, or post its value"
-                        .into(),
+                message: "what is left of the conversion is not known: it never had a value, or one in another currency than \
+                          the refund; refund it as a whole, without a value"
+                    .into(),
             }));
         }
         Ok(())

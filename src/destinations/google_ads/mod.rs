@@ -13,7 +13,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 
@@ -112,10 +112,12 @@ impl GoogleAds {
         self.admit_conversion(original).map_err(|_| no_original())?;
         let action = self.config.action(&original.name).ok_or_else(no_original)?;
         let worth = match change.worth {
-            _ if change.is_total() => None,
+            // A conversion may be restated to nothing and still count; only a refund takes it back.
+            Some(_) if change.is_total() && event.name.is_refund() => None,
             Some(worth) => Some(worth),
             None => {
-                let message = "the conversion that it changes has no value, so that nothing can be taken from it";
+                let message = "what is left of the conversion is not known: it never had a value, or one in another currency \
+                               than the refund; refund it as a whole, without a value";
                 return Err(Unsendable::Reject(failure("no_value", Some("value"), message)));
             }
         };
@@ -130,6 +132,15 @@ impl GoogleAds {
             let first = actions.next()?;
             actions.all(|other| other == first).then_some(first)
         })
+    }
+
+    /// The conversion action that the row of `event` names.
+    fn action<'a>(&'a self, event: &'a SealedEvent) -> &'a str {
+        if event.name.is_change() {
+            self.adjustment(event).map_or("", |adjustment| adjustment.action)
+        } else {
+            self.config.action(&event.name).unwrap_or_default()
+        }
     }
 
     /// The events of `batch` that travel in one request with its first.
@@ -204,8 +215,7 @@ impl Destination for GoogleAds {
                 let adjustment = self.adjustment(event).unwrap_or(nothing);
                 upload.conversion_adjustments.push(ConversionAdjustment::new(&adjustment, event));
             } else {
-                let action = self.config.action(&event.name).unwrap_or_default();
-                upload.conversions.push(ClickConversion::new(&self.config, action, event));
+                upload.conversions.push(ClickConversion::new(&self.config, self.action(event), event));
             }
         }
         Request::Http(self.request(&upload))
@@ -217,7 +227,10 @@ impl Destination for GoogleAds {
 
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict> {
         let sent: Vec<&SealedEvent> = self.together(batch).collect();
-        let mut verdicts = answer::verdicts(&sent, response).into_iter();
+        let actions: Vec<&str> = sent.iter().map(|event| self.action(event)).collect();
+        let configured = self.config.actions().collect::<BTreeSet<_>>().len();
+        let request = answer::Sent { events: &sent, actions: &actions, configured };
+        let mut verdicts = answer::verdicts(&request, response).into_iter();
         let lane = batch.first().map(|event| self.lane(event));
         let verdict = |event: &SealedEvent| {
             let sent = Some(self.lane(event)) == lane;
