@@ -236,7 +236,11 @@ impl Worker {
                 Verdict::Isolate(failure) if alone => {
                     Step::Ended(Outcome::Dead { class: FailureClass::Event, failure })
                 }
-                Verdict::Retry { after, failure } => later(failure, after, answered.unknown),
+                Verdict::Retry { after, failure } => {
+                    let dedupe = self.place.destination.dedupe(&event);
+                    let unknown = answered.unknown || unknown::is_half_a_yes(dedupe, answered.attempt.status);
+                    later(failure, after, unknown)
+                }
                 Verdict::Isolate(_) if may_isolate => {
                     apart.push(ticket, event);
                     continue;

@@ -138,7 +138,11 @@ impl Worker {
                 return Ok(self.order().wait(number, now, DEAD_LOOKS));
             }
             (Some((_, Standing::Over)), Original::Here) => return Ok(Turn::Skip(SkipReason::NoOriginal)),
-            (None, _) | (Some(_), Original::Unneeded) => {}
+            (None, _) => {}
+            // A refund seldom tells whose it is; its conversion does.
+            (Some((original, _)), Original::Unneeded) => {
+                event.fill_from(&original);
+            }
             (Some((original, _)), Original::Here | Original::Elsewhere) => {
                 let changes = store.changes(&transaction).await?;
                 let worth = worth(&original, &changes, event);

@@ -243,6 +243,14 @@ async fn what_may_have_arrived_goes_again_only_while_the_platform_would_notice()
             assert_eq!(matches!(step, Step::Again { unknown: true, .. }), again, "{dedupe:?}: {step:?}");
             assert_eq!(is_dead(&step, FailureClass::Unknown), !again, "{dedupe:?}: {step:?}");
         }
+        // A yes that does not say to how many.
+        let setting = Setting::new(dedupe).await;
+        setting.answers(ResponseTemplate::new(202)).await;
+        setting.deliver(vec![event("purchase", "p")]).await;
+        let step = setting.last_step("p").await;
+        let expected = dedupe != Dedupe::Always;
+        assert_eq!(matches!(step, Step::Again { unknown: true, .. }), expected && again, "{dedupe:?}: {step:?}");
+        assert_eq!(is_dead(&step, FailureClass::Unknown), expected && !again, "{dedupe:?}: {step:?}");
         let setting = Setting::new(dedupe).await;
         setting.answers(ResponseTemplate::new(503)).await;
         setting.deliver(vec![event("purchase", "p")]).await;

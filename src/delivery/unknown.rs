@@ -13,6 +13,12 @@ pub(super) const fn is_unknown(response: &Response) -> bool {
     matches!(response, Response::Http { status: 502 | 504, .. })
 }
 
+/// Whether that is open for an event that is to be sent again though the platform said yes: it did not say to how many, or
+/// to which. One that names every event by itself recognises them for good.
+pub(super) fn is_half_a_yes(dedupe: Dedupe, status: Option<u16>) -> bool {
+    dedupe != Dedupe::Always && status.is_some_and(|status| (200..300).contains(&status))
+}
+
 /// Whether sending again at `at` might count twice, what may have arrived first at `since`. A request that is sent has to
 /// arrive inside the window, so `travel` is left for that.
 pub(super) fn is_too_late(dedupe: Dedupe, since: Time, at: Time, travel: Duration) -> bool {

@@ -27,6 +27,7 @@ pub(super) async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     an_operators_pause_lasts(&fresh().await).await;
     hands_over_and_never_sends_both_ways(&fresh().await).await;
     asks_about_receipts_until_they_are_final(&fresh().await).await;
+    a_report_resends_nothing_that_was_changed_since(&fresh().await).await;
     forgets_a_person_and_keeps_the_counts(&fresh().await).await;
 }
 
@@ -385,6 +386,35 @@ async fn asks_about_receipts_until_they_are_final(stores: &Stores) {
     let timeline = events.timeline(&leased[0].event.event_id).await.expect("reads").expect("is there");
     assert!(timeline.deliveries[1].notes.contains(&Note::Reported(last)));
     sound(stores).await;
+}
+
+/// Sent again with its old value, a conversion would undo the refund that came after it.
+async fn a_report_resends_nothing_that_was_changed_since(stores: &Stores) {
+    let ids = two(stores).await;
+    let events = &stores.events;
+    accept(stores, of_order("p", "purchase", "1001", Some("50")), &[ids[0]]).await;
+    let purchase = lease(stores, ids[0], START).await;
+    let attempt =
+        Attempt { at: START, status: Some(200), trace_id: Some("req-1".into()), duration_ms: 1, receipt: true };
+    let steps = vec![(purchase[0].key, Step::Ended(Outcome::Delivered))];
+    let settlement =
+        Settlement { destination: ids[0], at: START, attempt: Some(attempt), steps, mark: None, exhibits: Vec::new() };
+    events.settle(settlement).await.expect("settles");
+    accept(stores, of_order("r", "refund", "1001", None), &[ids[0]]).await;
+    let refund = lease(stores, ids[0], START).await;
+    settle(stores, ids[0], vec![(refund[0].key, Step::Ended(Outcome::Delivered))], START).await;
+    let now = START.plus(hours(1));
+    let receipt = events.receipts(ids[0], now, 1).await.expect("reads").remove(0);
+    let answer = Answer {
+        at: now,
+        status: "FAILED".into(),
+        taken: 0,
+        counts: vec![("TOO_RECENT_CLICK".into(), 1)],
+        again: None,
+        resend: Some(now),
+    };
+    events.report(ids[0], receipt.number, answer).await.expect("reports");
+    assert_eq!(events.balance().destinations[0].1.queued, 0);
 }
 
 async fn forgets_a_person_and_keeps_the_counts(stores: &Stores) {

@@ -6,10 +6,10 @@ use super::{
     Shared,
     book::{Book, Place},
     history::{self, life},
-    record::{Again, Record},
+    record::{Again, Record, change_mark},
 };
 use crate::{
-    model::{DestinationId, Outcome, Time},
+    model::{DestinationId, Outcome, Time, TransactionId},
     store::{Cause, Receipt, Step, StoreError},
 };
 
@@ -135,11 +135,30 @@ pub(super) fn delivered_by(
             continue;
         }
         let Some(life) = life(shared, place, destination)? else { continue };
-        if !matches!(life.ended, Some((Outcome::Delivered, _))) {
+        // With its old value it would undo a change that was delivered meanwhile.
+        if !matches!(life.ended, Some((Outcome::Delivered, _))) || changed_since(shared, place, &life, destination)? {
             continue;
         }
         let deadline = history::deadline(shared, &life, destination)?.unwrap_or(Time::from_ms(i64::MAX));
         found.extend(life.end().map(|was| Again { place, content: life.content, was, deadline }));
     }
     Ok(found)
+}
+
+/// Whether a change of the same transaction that came after this event is delivered.
+fn changed_since(
+    shared: &Shared,
+    place: Place,
+    life: &history::Life,
+    destination: DestinationId,
+) -> Result<bool, StoreError> {
+    let Ok(transaction) = TransactionId::new(life.event.transaction()) else { return Ok(false) };
+    let later = shared.log().marked(change_mark(&transaction))?.into_iter().filter(|&change| change > place);
+    for change in later {
+        let delivered = history::life(shared, change, destination)?.and_then(|life| life.ended);
+        if matches!(delivered, Some((Outcome::Delivered, _))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
