@@ -12,7 +12,7 @@ use super::{Admin, answer, asked::Asked, finished};
 use crate::{
     delivery::{self, Place},
     destinations::versions,
-    model::Time,
+    model::{EventName, Time},
     store::{Counts, OperatorPause, Reported},
     web::Problem,
 };
@@ -144,6 +144,7 @@ pub(super) async fn spill(
         let detail = format!("{0} delivers, so nothing has to be handed over; pause {0} first", from.name);
         return Err(Problem::conflict(detail));
     }
+    let notes: Vec<String> = untaken(&from, &file).into_iter().collect();
     finished(async move {
         let (mut moved, mut left) = (0, counts(&admin, &from).queued);
         // A platform that works again in the middle of it gets the rest itself.
@@ -157,8 +158,16 @@ pub(super) async fn spill(
         tracing::info!(from = %from.name, to = %file.name, dry_run, moved, left, "queue handed over by the operator");
         Ok(json!({
             "dry_run": dry_run, "from": from.name, "to": file.name, "moved": moved, "left": left,
-            "queued": counts(&admin, &from).queued,
+            "queued": counts(&admin, &from).queued, "notes": notes,
         }))
     })
     .await
+}
+
+/// Events that `from` takes and `file` does not: handed over, they would end skipped in both.
+fn untaken(from: &Place, file: &Place) -> Option<String> {
+    let names: Vec<&str> = from.events.difference(&file.events).map(EventName::as_str).collect();
+    (!names.is_empty()).then(|| {
+        format!("{} does not take {}: what is handed over of that ends skipped (unmapped)", file.name, names.join(", "))
+    })
 }
