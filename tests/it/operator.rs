@@ -185,6 +185,8 @@ async fn dead_letters_are_listed_shown_replayed_after_a_correction_and_discarded
     let text = std::fs::read_to_string(setup.config()).expect("reads");
     std::fs::write(setup.config(), text.replace("\"Purchase\"", "\"Lead\"")).expect("writes");
     let relay = setup.start();
+    let open = "relay_dead_letters_open{destination=\"meta\",class=\"event\"} 5";
+    until(&relay, "/metrics", |text| text.as_str().is_some_and(|text| text.contains(open))).await;
     let dry = done(&relay, "/v1/dead-letters/replay", &json!({"event_ids": ["bad-0", "bad-1"], "dry_run": true})).await;
     assert_eq!((&dry["dry_run"], &dry["matched"], &dry["replayed"]), (&json!(true), &json!(2), &json!(2)), "{dry}");
     assert_eq!(dry["diffs"].as_array().map(Vec::len), Some(2), "{dry}");
