@@ -245,7 +245,7 @@ async fn show(arguments: &Show) -> anyhow::Result<()> {
             text(&letter["class"]),
             text(&letter["code"])
         );
-        println!("   {}", table::cell(&text(&letter["message"])));
+        println!("   {}", table::line(&text(&letter["message"])));
         if letter["discarded"].is_null() {
             println!("   ended {}; the platform takes it until {}", time(&letter["at"]), time(&letter["deadline"]));
         } else {
@@ -261,6 +261,7 @@ async fn show(arguments: &Show) -> anyhow::Result<()> {
             println!("\n{what}:");
             match body {
                 Value::Null => println!("(it is not kept)"),
+                Value::String(text) if text.is_empty() => println!("(none)"),
                 Value::String(text) => println!("{}", text.trim_end()),
                 other => println!("{}", serde_json::to_string_pretty(other)?),
             }

@@ -162,7 +162,7 @@ async fn list(arguments: &List) -> anyhow::Result<()> {
 fn told(reported: &Map<String, Value>) -> String {
     let mut told = format!("its platform reported later: {} events taken", reported["taken"]);
     for (reason, count) in reported["counts"].as_object().into_iter().flatten() {
-        told += &format!(", {count} {}", table::cell(reason));
+        told += &format!(", {count} {}", table::line(reason));
     }
     for (name, what) in [("open", "not reported on yet"), ("lost", "that will never be reported on")] {
         if reported[name] != 0 {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     relay::{Relay, part},
-    table::{cell, text},
+    table::{line, text},
 };
 
 #[derive(clap::Subcommand)]
@@ -54,7 +54,7 @@ pub(super) fn print(timeline: &Value) {
 
 fn print_delivery(delivery: &Value, width: usize) {
     let class = delivery["class"].as_str().map(|class| format!(", class {class}")).unwrap_or_default();
-    let reason = delivery["reason"].as_str().map(|reason| format!(" ({}{class})", cell(reason))).unwrap_or_default();
+    let reason = delivery["reason"].as_str().map(|reason| format!(" ({}{class})", line(reason))).unwrap_or_default();
     let queued = delivery["state"] == "queued";
     let times = [("due", &delivery["due_at"]), ("at the latest", &delivery["deadline"])];
     let times =
@@ -80,8 +80,8 @@ fn print_delivery(delivery: &Value, width: usize) {
 
 /// Everything that happened to a delivery, one a line, in the order of time.
 pub(super) fn print_history(attempts: &Value, notes: &Value) {
-    for line in history(attempts, notes) {
-        println!("             {line}");
+    for told in history(attempts, notes) {
+        println!("             {told}");
     }
 }
 
@@ -103,15 +103,19 @@ fn attempt(attempt: &Value) -> String {
     if attempt["receipt"] == true {
         told += ", so far a receipt";
     }
-    let why: Vec<String> =
-        ["code", "field", "message"].iter().filter_map(|key| attempt[key].as_str()).map(cell).collect();
+    let why: Vec<String> = ["code", "field", "message"]
+        .iter()
+        .filter_map(|key| attempt[key].as_str())
+        .filter(|why| attempt["verdict"] != **why)
+        .map(line)
+        .collect();
     if !why.is_empty() {
         told += &format!(": {}", why.join(" "));
     }
     if attempt["unknown"] == true {
         told += " (it may have arrived)";
     }
-    let id = attempt["trace_id"].as_str().map(|id| format!("id {}", cell(id)));
+    let id = attempt["trace_id"].as_str().map(|id| format!("id {}", line(id)));
     let took = attempt["duration_ms"].as_u64().map(|ms| format!("{ms} ms"));
     let more: Vec<String> = id.into_iter().chain(took).collect();
     if !more.is_empty() {
@@ -131,8 +135,8 @@ fn note(note: &Value) -> String {
         Some("discarded") => format!("discarded: {}", text(&note["reason"])),
         _ => {
             let counts = note["counts"].as_object().into_iter().flatten();
-            let counts: String = counts.map(|(reason, count)| format!(", {count} {}", cell(reason))).collect();
-            format!("its request was reported on: {}, {} taken{counts}", cell(&text(&note["status"])), note["taken"])
+            let counts: String = counts.map(|(reason, count)| format!(", {count} {}", line(reason))).collect();
+            format!("its request was reported on: {}, {} taken{counts}", line(&text(&note["status"])), note["taken"])
         }
     }
 }
@@ -156,6 +160,7 @@ mod tests {
              "trace_id": null, "duration_ms": 9, "unknown": false, "receipt": true},
             {"at": null, "status": null, "verdict": "skipped", "code": null},
             {"at": null, "status": null, "verdict": "rejected", "code": "missing_value", "field": "value", "message": "no value"},
+            {"at": "2026-11-20T08:15:00Z", "status": null, "verdict": "unknown", "code": "unknown", "message": "it got lost", "unknown": true},
         ]);
         let notes = json!([
             {"what": "requeued", "at": "2026-11-20T08:13:35.076Z", "cause": "operator"},
@@ -168,6 +173,7 @@ mod tests {
                 "2026-11-20T08:13:35.076Z queued again by the operator",
                 "2026-11-20T08:13:35.086Z 200 delivered, so far a receipt (9 ms)",
                 "2026-11-20T08:14:00Z discarded: test order",
+                "2026-11-20T08:15:00Z unknown: it got lost (it may have arrived)",
                 "rejected: missing_value value no value",
             ]
         );

@@ -39,9 +39,14 @@ fn lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
-/// A text as one line of bounded width. Platforms' texts may hold anything, also what would move a terminal's cursor.
-pub(super) fn cell(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// A text as one line. Platforms' texts may hold anything, also what would move a terminal's cursor.
+pub(super) fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A line of bounded width.
+fn cell(text: &str) -> String {
+    let clean = line(text);
     if clean.chars().count() <= CELL_CHARS_MAX {
         return clean;
     }
