@@ -141,7 +141,7 @@ impl Again {
         if self.counts.get(UNDECIDED) > 0 {
             notes.push(
                 "undecided: nobody knows whether the platform has these. Look at its own reports; to send them all the \
-                 same, ask for \"class\": \"unknown\" or for their event_ids"
+                 same, ask for class unknown or for their event ids"
                     .to_owned(),
             );
         }

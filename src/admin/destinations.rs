@@ -1,5 +1,7 @@
 //! `/v1/destinations`: how they are, pausing them, and handing over what waits to an import file.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{Path, State},
@@ -12,8 +14,8 @@ use super::{Admin, answer, asked::Asked, finished};
 use crate::{
     delivery::{self, Place},
     destinations::versions,
-    model::Time,
-    store::{Counts, OperatorPause, Reported},
+    model::{EventName, Time},
+    store::{Counts, OperatorPause, Reported, Takes},
     web::Problem,
 };
 
@@ -144,11 +146,23 @@ pub(super) async fn spill(
         let detail = format!("{0} delivers, so nothing has to be handed over; pause {0} first", from.name);
         return Err(Problem::conflict(detail));
     }
+    let notes: Vec<String> = untaken(&from, &file).into_iter().collect();
+    // A change needs its conversion, which no file looks up.
+    let takes: Takes = {
+        let file = file.clone();
+        Arc::new(move |event| {
+            let listed = file.events.contains(&event.name) && !event.name.is_change();
+            let source = file.sources.as_ref().is_none_or(|sources| sources.contains(&event.source));
+            let consent = file.on_unknown_consent.allows(event.consent);
+            listed && source && consent && file.destination.admit(event).is_ok()
+        })
+    };
     finished(async move {
         let (mut moved, mut left) = (0, counts(&admin, &from).queued);
         // A platform that works again in the middle of it gets the rest itself.
         while !dry_run && admin.state(&from) != delivery::State::Active {
-            let spilled = admin.stores.events.spill(from.id, file.id, CHUNK, admin.clock.now()).await?;
+            let spilled =
+                admin.stores.events.spill(from.id, file.id, Arc::clone(&takes), CHUNK, admin.clock.now()).await?;
             (moved, left) = (moved + spilled.moved, spilled.left);
             if spilled.moved == 0 {
                 break;
@@ -157,8 +171,16 @@ pub(super) async fn spill(
         tracing::info!(from = %from.name, to = %file.name, dry_run, moved, left, "queue handed over by the operator");
         Ok(json!({
             "dry_run": dry_run, "from": from.name, "to": file.name, "moved": moved, "left": left,
-            "queued": counts(&admin, &from).queued,
+            "queued": counts(&admin, &from).queued, "notes": notes,
         }))
     })
     .await
+}
+
+/// Events that `from` takes and `file` does not: they stay where they are.
+fn untaken(from: &Place, file: &Place) -> Option<String> {
+    let names: Vec<&str> = from.events.difference(&file.events).map(EventName::as_str).collect();
+    (!names.is_empty()).then(|| {
+        format!("{} does not take {}: what waits of that stays with {}", file.name, names.join(", "), from.name)
+    })
 }

@@ -60,8 +60,10 @@ pub struct Admin {
 impl Admin {
     /// The destination of this name.
     fn place(&self, name: &str) -> Result<&Place, Problem> {
-        let unknown = "no destination of this name is configured; GET /v1/destinations lists them";
-        self.places.iter().find(|place| place.name.as_str() == name).ok_or(Problem::unknown(unknown))
+        self.places.iter().find(|place| place.name.as_str() == name).ok_or_else(|| {
+            let known: Vec<&str> = self.places.iter().map(|place| place.name.as_str()).collect();
+            Problem::unknown(format!("no destination of this name is configured; there are: {}", known.join(", ")))
+        })
     }
 
     /// Whether this destination takes events. What its operator said holds above what its platform says.

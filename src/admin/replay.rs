@@ -80,8 +80,8 @@ pub(super) async fn replay(State(admin): State<Admin>, headers: HeaderMap, given
         if twice > 0 && !dry_run {
             let all = again.counts().get("matched");
             let detail = format!(
-                "{twice} of {all} would count twice: {} Nothing was queued. Narrow from and to, leave delivered out of \
-                 outcomes, or say \"force\": true if counting twice is what you want",
+                "{twice} of {all} would count twice: {} Nothing was queued. Narrow from and to, leave out what was \
+                 delivered, or force it if counting twice is what you want",
                 over(&wanted.place, again.recognised)
             );
             return Err(Problem::conflict(detail));

@@ -70,10 +70,11 @@ fn delivery(event: &SealedEvent, history: &DeliveryHistory, admin: &Admin) -> Va
     };
     let sent = history.outcome.is_none() || history.attempts.iter().any(|(attempt, _)| attempt.is_some());
     let evidence = place.filter(|_| sent).map(|place| place.destination.evidence(event));
+    let remark = place.filter(|_| sent).and_then(|place| place.destination.note(event));
     json!({
         "destination": name, "state": state, "reason": reason, "class": class,
         "due_at": history.due.map(|due| due.to_string()), "deadline": deadline, "attempts": attempts(history),
-        "waits": waits(history), "notes": notes(history), "evidence": evidence,
+        "waits": waits(history), "notes": notes(history), "evidence": evidence, "remark": remark,
     })
 }
 

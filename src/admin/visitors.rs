@@ -38,7 +38,7 @@ pub(super) async fn show(
     Ok(answer(&render(&found?.ok_or_else(unknown)?)))
 }
 
-const fn unknown() -> Problem {
+fn unknown() -> Problem {
     Problem::unknown("no visitor of this id is stored (any more)")
 }
 

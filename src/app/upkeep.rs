@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::{
     context,
     delivery::Place,
-    model::{Clock, DestinationId, Time},
-    store::{Counts, Health, StoreError, Stores},
+    model::{Clock, DestinationId, FailureClass, Outcome, Time},
+    store::{Counts, Ended, Health, StoreError, Stores},
     telemetry::{self, Observed},
 };
 
@@ -137,7 +137,7 @@ impl Upkeep {
             return;
         }
         for (place, dead) in self.places.iter().zip(&ended) {
-            let open = if *dead == 0 { Ok(0) } else { self.open_dead_letters(place.id).await };
+            let open = if *dead == 0 { Ok(Default::default()) } else { self.open_dead_letters(place.id).await };
             match open {
                 Ok(open) => self.observed.note(place.id, |observation| observation.dead_letters = open),
                 Err(error) => tracing::warn!(destination = %place.name, %error, "cannot count dead letters"),
@@ -146,11 +146,16 @@ impl Upkeep {
         *known = DeadLetters { ended, at: Some(now) };
     }
 
-    async fn open_dead_letters(&self, id: DestinationId) -> Result<u64, StoreError> {
-        let (mut open, mut after) = (0, 0);
-        while open < DEAD_MAX {
+    /// How many dead letters wait for somebody, in the order of [`FailureClass::ALL`].
+    async fn open_dead_letters(&self, id: DestinationId) -> Result<[u64; FailureClass::ALL.len()], StoreError> {
+        let mut open = [0; FailureClass::ALL.len()];
+        let mut after = 0;
+        while open.iter().sum::<u64>() < DEAD_MAX {
             let page = self.stores.events.dead_letters(id, after, DEAD_AT_ONCE).await?;
-            open += page.len() as u64;
+            for (count, class) in open.iter_mut().zip(FailureClass::ALL) {
+                let is = |ended: &&Ended| matches!(&ended.outcome, Outcome::Dead { class: its, .. } if *its == class);
+                *count += page.iter().filter(is).count() as u64;
+            }
             match page.last() {
                 Some(last) if page.len() >= DEAD_AT_ONCE => after = last.number,
                 _ => break,
@@ -161,7 +166,7 @@ impl Upkeep {
 
     fn warn_of_versions(&self, now: Time) {
         for place in self.places.iter() {
-            let Some(days) = telemetry::api_days_left(place, now).filter(|days| *days < WARN_DAYS) else { continue };
+            let Some(days) = telemetry::api_days_left(place, now).filter(|days| *days <= WARN_DAYS) else { continue };
             let Some((api, version)) = place.destination.api() else { continue };
             let destination = place.name.as_str();
             if days < 0 {

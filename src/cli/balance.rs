@@ -25,10 +25,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut answer = arguments.relay.get("/v1/balance", &[]).await?;
     if let (Some(wanted), Some(list)) = (&arguments.destination, answer["destinations"].as_object_mut()) {
-        list.retain(|name, _| name == wanted);
-        if list.is_empty() {
-            anyhow::bail!("no destination of this name is configured");
+        if !list.contains_key(wanted) {
+            let known: Vec<&str> = list.keys().map(String::as_str).collect();
+            anyhow::bail!("no destination of this name is configured; there are: {}", known.join(", "));
         }
+        list.retain(|name, _| name == wanted);
     }
     let sound = answer["destinations"].as_object().into_iter().flatten().all(|(_, counts)| {
         COLUMNS.iter().map(|column| counts[*column].as_u64().unwrap_or(0)).sum::<u64>()

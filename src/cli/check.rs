@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 
 use crate::{
-    config::Config,
+    config::{Config, DestinationConfig},
     delivery::{self, rehearse::rehearse},
     destinations::{
         Destination,
@@ -42,6 +42,9 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for destination in &config.destinations {
         let events: Vec<&str> = destination.events.iter().map(EventName::as_str).collect();
         println!("  destination      {} ({}): {}", destination.name, destination.kind, events.join(", "));
+        for line in stand_in(destination, &config.destinations) {
+            println!("                   {line}");
+        }
         if let Some(warning) = version_warning(&*destination.destination, clock.now()) {
             println!("                   {warning}");
         }
@@ -53,6 +56,19 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be said of a file that stands in for another destination.
+fn stand_in(file: &DestinationConfig, all: &[DestinationConfig]) -> Vec<String> {
+    let Some(name) = &file.fallback_for else { return Vec::new() };
+    let mut lines = vec![format!("gets only what is handed over from {name}: destinations spill {name}")];
+    let other = all.iter().find(|other| other.name == *name);
+    let untaken = other.into_iter().flat_map(|other| other.events.difference(&file.events));
+    let untaken: Vec<&str> = untaken.map(EventName::as_str).collect();
+    if !untaken.is_empty() {
+        lines.push(format!("does not take {}: that stays where it is", untaken.join(", ")));
+    }
+    lines
 }
 
 /// What is to be said of the version of the platform's API.

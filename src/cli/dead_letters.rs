@@ -10,8 +10,9 @@ use super::{
     events,
     relay::{Relay, part},
     table::{self, text, time},
+    when,
 };
-use crate::model::{Clock as _, SystemClock, parse_duration};
+use crate::model::{Clock as _, SystemClock};
 
 /// What one request for a list brings at most.
 const PAGE: u64 = 1000;
@@ -45,22 +46,18 @@ struct Filter {
     /// Of events with this name, such as purchase
     #[arg(long)]
     event: Option<String>,
-    /// That ended dead at or after this time, such as 2026-11-20T08:15:00Z
-    #[arg(long)]
+    /// That ended dead at or after this time, such as 2026-11-20T08:15:00Z, or this day (0:00 UTC)
+    #[arg(long, value_parser = when::time)]
     since: Option<String>,
-    /// That ended dead before this time
-    #[arg(long)]
+    /// That ended dead before this time, or this day
+    #[arg(long, value_parser = when::time)]
     until: Option<String>,
     /// That ended dead longer ago than this, such as 2d
-    #[arg(long, conflicts_with = "until", value_parser = span)]
+    #[arg(long, conflicts_with = "until", value_parser = when::span)]
     older_than: Option<Duration>,
     /// That ended dead in the time since, such as 6h
-    #[arg(long, conflicts_with = "since", value_parser = span)]
+    #[arg(long, conflicts_with = "since", value_parser = when::span)]
     newer_than: Option<Duration>,
-}
-
-fn span(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
 }
 
 impl Filter {
@@ -84,7 +81,7 @@ pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
     /// How many at most
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     #[command(flatten)]
     relay: Relay,
@@ -248,13 +245,13 @@ async fn show(arguments: &Show) -> anyhow::Result<()> {
             text(&letter["class"]),
             text(&letter["code"])
         );
-        println!("   {}", text(&letter["message"]));
-        println!("   ended {}; the platform takes it until {}", time(&letter["at"]), time(&letter["deadline"]));
-        if !letter["discarded"].is_null() {
+        println!("   {}", table::line(&text(&letter["message"])));
+        if letter["discarded"].is_null() {
+            println!("   ended {}; the platform takes it until {}", time(&letter["at"]), time(&letter["deadline"]));
+        } else {
             println!("   discarded {}: {}", time(&letter["discarded"]["at"]), text(&letter["discarded"]["reason"]));
         }
-        events::print_attempts(&letter["attempts"]);
-        events::print_notes(&letter["notes"]);
+        events::print_history(&letter["attempts"], &letter["notes"]);
         let sent = letter["attempts"].as_array().into_iter().flatten().any(|attempt| !attempt["at"].is_null());
         if !sent {
             println!("   nothing was sent: the relay knows itself that it would be refused");
@@ -264,6 +261,7 @@ async fn show(arguments: &Show) -> anyhow::Result<()> {
             println!("\n{what}:");
             match body {
                 Value::Null => println!("(it is not kept)"),
+                Value::String(text) if text.is_empty() => println!("(none)"),
                 Value::String(text) => println!("{}", text.trim_end()),
                 other => println!("{}", serde_json::to_string_pretty(other)?),
             }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     relay::{Relay, part},
@@ -139,6 +139,9 @@ async fn list(arguments: &List) -> anyhow::Result<()> {
     );
     for entry in list {
         let name = text(&entry["name"]);
+        if let Some(other) = entry["fallback_for"].as_str() {
+            println!("{name}: gets what is handed over from {other} (destinations spill {other}), and nothing else");
+        }
         if entry["state"] == "paused" {
             println!("{name}: {}, since {}", text(&entry["reason"]), time(&entry["since"]));
         }
@@ -146,10 +149,7 @@ async fn list(arguments: &List) -> anyhow::Result<()> {
             println!("{name}: {} deliveries are close to the platform's age limit", entry["expiring"]);
         }
         if let Some(reported) = entry["reported"].as_object() {
-            println!(
-                "{name}: its platform reports {} taken; {} requests not reported on yet, {} never; {}",
-                reported["taken"], reported["open"], reported["lost"], reported["counts"]
-            );
+            println!("{name}: {}", told(reported));
         }
         if !entry["api_version_ends"].is_null() {
             println!("{name}: its API version ends {}", time(&entry["api_version_ends"]));
@@ -158,14 +158,31 @@ async fn list(arguments: &List) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a platform reported later of the requests that it had given receipts for.
+fn told(reported: &Map<String, Value>) -> String {
+    let mut told = format!("its platform reported later: {} events taken", reported["taken"]);
+    for (reason, count) in reported["counts"].as_object().into_iter().flatten() {
+        told += &format!(", {count} {}", table::line(reason));
+    }
+    for (name, what) in [("open", "not reported on yet"), ("lost", "that will never be reported on")] {
+        if reported[name] != 0 {
+            told += &format!("; requests {what}: {}", reported[name]);
+        }
+    }
+    told
+}
+
 fn print_spill(name: &str, answer: &Value) {
     let to = text(&answer["to"]);
     if answer["dry_run"] == true {
         println!("{} deliveries wait for {name} and could go to {to}; nothing was moved", answer["queued"]);
-        return;
+    } else {
+        println!("{} deliveries were handed over from {name} to {to}", answer["moved"]);
+        if answer["left"] != 0 {
+            println!("{} stay: they are in flight, or {name} may have them already", answer["left"]);
+        }
     }
-    println!("{} deliveries were handed over from {name} to {to}", answer["moved"]);
-    if answer["left"] != 0 {
-        println!("{} stay: they are in flight, or {name} may have them already", answer["left"]);
+    for note in answer["notes"].as_array().into_iter().flatten() {
+        println!("note: {}", text(note));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Context as _;
+use super::relay::{base, unreachable};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -13,8 +13,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
-    let request = client.get(format!("{}/readyz", arguments.url.trim_end_matches('/')));
-    let answer = request.send().await.with_context(|| format!("no relay answers at {}", arguments.url))?;
+    let request = client.get(format!("{}/readyz", base(&arguments.url)));
+    let answer = request.send().await.map_err(|error| unreachable(&arguments.url, &error))?;
     println!("{}", if answer.status().is_success() { "ready" } else { "not ready" });
     Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

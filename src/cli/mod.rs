@@ -1,5 +1,11 @@
 //! The command line: one file for each command.
 
+/// Prints a line as std's does, but does not panic when nobody reads on: `… | head` is no defect.
+macro_rules! println {
+    () => { $crate::cli::table::out(format_args!("\n")) };
+    ($($told:tt)*) => { $crate::cli::table::out(format_args!("{}\n", format_args!($($told)*))) };
+}
+
 mod balance;
 mod check;
 mod dead_letters;
@@ -14,6 +20,7 @@ mod sandbox;
 mod serve;
 mod table;
 mod visitors;
+mod when;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 

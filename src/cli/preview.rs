@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, path::PathBuf, process::ExitCode, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::{
     app, delivery,
@@ -13,14 +13,17 @@ use crate::{
     store::memory,
 };
 
+/// Who is taken to have posted the event when nobody says.
+const NO_SOURCE: &str = "preview";
+
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file; without one the compiled-in defaults hold
     #[arg(long, short)]
     config: Option<PathBuf>,
-    /// The source that is to have posted the event
-    #[arg(long, default_value = "preview")]
-    source: String,
+    /// The source that is to have posted the event: the name of a key in [intake] keys
+    #[arg(long)]
+    source: Option<String>,
     /// A file with the JSON of one event as POST /v1/events takes it; - for standard input
     event: PathBuf,
 }
@@ -34,7 +37,16 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         std::fs::read(&arguments.event).with_context(|| format!("cannot read {}", arguments.event.display()))?
     };
-    let source = SourceName::new(arguments.source.clone()).context("--source is no name of a source")?;
+    let given: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    if given.is_some_and(|given| given.get("events").is_some()) {
+        bail!("preview takes one event, without the list around it");
+    }
+    let source = arguments.source.as_deref().unwrap_or(NO_SOURCE);
+    let source = SourceName::new(source).context("--source is no name of a source")?;
+    let keys = &config.intake.keys;
+    if arguments.source.is_some() && !keys.is_empty() && !keys.iter().any(|(name, _)| *name == source) {
+        println!("note: no key in [intake] keys has the name {source}");
+    }
     let clock = Arc::new(SystemClock);
     let event = match intake::read_event(&body, &source, clock.now()) {
         Ok(event) => event,
@@ -91,7 +103,7 @@ fn show(delivery: &NewDelivery, route: &Route, event: &crate::model::SealedEvent
             }
             Request::Rows(rows) => {
                 println!("appends to the file of the day in {}:\n", rows.directory.display());
-                print!("{}{}", rows.header, rows.rows);
+                println!("{}{}", rows.header, rows.rows.trim_end());
             }
         },
     }

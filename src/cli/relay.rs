@@ -7,6 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use crate::web::Problem;
+
 /// The variable that holds the token of the admin listener.
 const TOKEN_VARIABLE: &str = "RELAY_ADMIN_TOKEN";
 /// What stays as it is in a part of a path.
@@ -40,24 +42,27 @@ impl Relay {
 
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
         let client = reqwest::Client::builder().timeout(PATIENCE).connect_timeout(CONNECT_PATIENCE).build()?;
-        let request = client.request(method, format!("{}{path}", self.url.trim_end_matches('/')));
-        Ok(match std::env::var(TOKEN_VARIABLE) {
-            Ok(token) => request.bearer_auth(token),
-            Err(_) => request,
+        let request = client.request(method, format!("{}{path}", base(&self.url)));
+        Ok(match token() {
+            Some(token) => request.bearer_auth(token),
+            None => request,
         })
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let answer =
-            request.send().await.with_context(|| format!("no relay answers at {}; is it running?", self.url))?;
+        let answer = request.send().await.map_err(|error| unreachable(&self.url, &error))?;
         let status = answer.status();
         let text = answer.text().await?;
         if status == 401 {
-            bail!("the admin listener does not take this token; set {TOKEN_VARIABLE} to the one in [admin] token");
+            let what = if token().is_some() { "does not take this token" } else { "wants a token" };
+            bail!("the admin listener {what}; set {TOKEN_VARIABLE} to the one in [admin] token");
         }
         let body: Value = serde_json::from_str(&text)
             .with_context(|| format!("what answers at {} is no admin listener of a relay (HTTP {status})", self.url))?;
         if !status.is_success() {
+            if body["detail"] == Problem::not_found().detail.as_ref() {
+                bail!("{} is not the admin listener of this release of the relay; see [admin] listen", self.url);
+            }
             bail!("{}", body["detail"].as_str().unwrap_or("the relay refused"));
         }
         Ok(body)
@@ -70,6 +75,25 @@ impl Relay {
         }
         Ok(self.json)
     }
+}
+
+fn token() -> Option<String> {
+    std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
+}
+
+/// An address as it is meant: `127.0.0.1:8081` is one of HTTP.
+pub(super) fn base(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+}
+
+/// Why a relay could not be asked, in the words of whatever failed first.
+pub(super) fn unreachable(url: &str, error: &reqwest::Error) -> anyhow::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    anyhow::anyhow!("no relay answers at {url} (is it running?): {cause}")
 }
 
 /// A text as one part of a path.

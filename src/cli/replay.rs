@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{dead_letters::print_replay, relay::Relay};
+use super::{dead_letters::print_replay, relay::Relay, when};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Where to send again
     #[arg(long)]
     destination: String,
-    /// Events received at or after this time, such as 2026-11-20T08:15:00Z
-    #[arg(long)]
+    /// Events received at or after this time, such as 2026-11-20T08:15:00Z, or this day (0:00 UTC)
+    #[arg(long, value_parser = when::time)]
     from: String,
-    /// Events received before this time
-    #[arg(long)]
+    /// Events received before this time, or this day
+    #[arg(long, value_parser = when::time)]
     to: String,
     /// Deliveries that ended so; may be given several times. Without it: delivered
     #[arg(long, value_parser = ["delivered", "skipped", "expired", "dead"])]

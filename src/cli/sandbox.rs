@@ -32,7 +32,7 @@ Faults: PLATFORM:MODE[=VALUE][:FOR][:SETTING=VALUE]…
   meta:poison_every=500                   so does every 500th event
   meta:usage=95:minutes=5                 answers say that 95 % of the limit are used
 
-Platforms: meta, data_manager, oauth, ga4. A bare time says how long; without one a fault stays.
+Platforms: meta, data_manager, google_ads, oauth, ga4. A bare time says how long; without one a fault stays.
 The same while it runs: curl http://ADDRESS/faults --data '{\"platform\": \"meta\", \"mode\": \"outage\", \"for\": \"20s\"}'
 (\"mode\": \"none\" ends all faults of a platform, \"add\": true keeps the others).";
 

@@ -1,6 +1,6 @@
 //! Answers for people: columns that stand under each other, times that can be read.
 
-use std::time::Duration;
+use std::{fmt::Arguments, io::Write as _, time::Duration};
 
 use serde_json::Value;
 
@@ -8,6 +8,16 @@ use crate::model::{Clock as _, SystemClock, Time};
 
 /// Wider cells are cut.
 const CELL_CHARS_MAX: usize = 100;
+
+/// Writes to standard output. A reader that went away has seen what it wanted.
+pub(super) fn out(told: Arguments<'_>) {
+    if let Err(error) = std::io::stdout().lock().write_fmt(told)
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        eprintln!("conversion-relay: cannot print: {error}");
+        std::process::exit(1);
+    }
+}
 
 /// Prints rows under a head; the last column is as wide as it is.
 pub(super) fn print(head: &[&str], rows: &[Vec<String>]) {
@@ -29,9 +39,14 @@ fn lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
-/// A text as one line of bounded width. Platforms' texts may hold anything, also what would move a terminal's cursor.
+/// A text as one line. Platforms' texts may hold anything, also what would move a terminal's cursor.
+pub(super) fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A line of bounded width.
 fn cell(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = line(text);
     if clean.chars().count() <= CELL_CHARS_MAX {
         return clean;
     }

@@ -53,6 +53,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Arguments::Forget(Forget { visitor_id, email, phone, external_id, relay }) => {
+            if visitor_id.as_ref().is_some_and(|id| id.contains('@')) {
+                bail!("an e-mail address is no visitor's id; say it with --email");
+            }
             let mut body = Map::new();
             let given = [("visitor_id", visitor_id), ("email", email), ("phone", phone), ("external_id", external_id)];
             let mut read = false;
@@ -74,10 +77,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
             let answer = relay.post("/v1/visitors/forget", &body.into()).await?;
             if !relay.printed(&answer)? {
-                println!(
-                    "forgotten: {} visitors, who it is in {} events; {} deliveries that waited are skipped",
-                    answer["visitors"], answer["events"], answer["skipped"]
-                );
+                if answer["visitors"] == 0 && answer["events"] == 0 {
+                    println!("nothing that is stored leads to this person");
+                } else {
+                    println!(
+                        "forgotten: {} visitors, who it is in {} events; {} deliveries that waited are skipped",
+                        answer["visitors"], answer["events"], answer["skipped"]
+                    );
+                }
                 println!("rows that are in import files already stay there; delete those files if they have to go too");
             }
         }

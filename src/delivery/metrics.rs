@@ -59,7 +59,7 @@ type UnsignedGauge = Gauge<u64, AtomicU64>;
 pub struct Metrics {
     outcomes: Family<OutcomeLabels, Counter>,
     dead: Family<DeadLabels, Counter>,
-    retries: Family<OutcomeLabels, Counter>,
+    retries: Family<ReasonLabels, Counter>,
     reported: Family<ReasonLabels, Counter>,
     latency: Family<DestinationLabels, Histogram, fn() -> Histogram>,
     limit: Family<DestinationLabels, UnsignedGauge>,
@@ -104,6 +104,15 @@ impl Metrics {
         registry.register("deadline_soon", soon, self.deadline_soon.clone());
     }
 
+    /// Shows outcomes as 0 before there are any: what first appears as 1 is no increase to who compares.
+    pub fn begin<'a>(&self, destinations: impl Iterator<Item = &'a DestinationName>) {
+        for destination in destinations {
+            for outcome in ["delivered", "expired"] {
+                self.ended(destination, outcome, "", 0);
+            }
+        }
+    }
+
     /// `reason` as a label: short, and one of not too many.
     fn label(&self, reason: &str) -> String {
         let label: String = reason.chars().take(LABEL_CHARS_MAX).collect();
@@ -132,8 +141,8 @@ impl Metrics {
     }
 
     pub(super) fn retried(&self, destination: &DestinationName, reason: &str, count: u64) {
-        let (destination, reason) = (destination.to_string(), self.label(reason));
-        self.retries.get_or_create(&OutcomeLabels { destination, outcome: "retry", reason }).inc_by(count);
+        let labels = ReasonLabels { destination: destination.to_string(), reason: self.label(reason) };
+        self.retries.get_or_create(&labels).inc_by(count);
     }
 
     pub(super) fn reported(&self, destination: &DestinationName, reason: &str, count: u64) {

@@ -143,6 +143,9 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Event, Self::Settings, Self::Unknown];
+
     /// The word for it in logs, metrics and the admin API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -123,7 +123,7 @@ pub(super) async fn stats(State(sandbox): State<Arc<Sandbox>>) -> Response {
 pub(super) async fn set_fault(state: State<Arc<Sandbox>>, body: Bytes) -> Response {
     let Some(wanted) = str::from_utf8(&body).ok().and_then(|text| shape::read::<FaultRequest>(text).ok()) else {
         return mistake(
-            "wants {\"platform\": meta|data_manager|oauth|ga4, \"mode\": outage|error_rate|throttle|slow|hang|\
+            "wants {\"platform\": meta|data_manager|google_ads|oauth|ga4, \"mode\": outage|error_rate|throttle|slow|hang|\
              expired_token|partial|poison|cut|reset|usage|none, add?, from?, for?, for_requests?, delay_ms?, \
              delay_max_ms?, retry_after_s?, share?, status?, ids?, poison_every?, percent?, minutes?}",
         );

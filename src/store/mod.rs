@@ -233,12 +233,15 @@ pub struct Requeue {
     pub due: Time,
 }
 
+/// Whether a destination would take an event.
+pub type Takes = Arc<dyn Fn(&SealedEvent) -> bool + Send + Sync>;
+
 /// What handing over to an import file came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spill {
     /// Handed over.
     pub moved: u64,
-    /// Left where they are: in flight, or the platform may have them already.
+    /// Left where they are: in flight, or the platform may have them already, or the file would not take them.
     pub left: u64,
 }
 
@@ -503,8 +506,16 @@ pub trait EventStore: Send + Sync {
     ) -> Result<u64, StoreError>;
 
     /// Hands up to `max` queued deliveries of `from` over to `to`, in one durable write: here they are skipped, there they are
-    /// queued unless they are delivered or queued already. What may have arrived stays where it is.
-    async fn spill(&self, from: DestinationId, to: DestinationId, max: usize, at: Time) -> Result<Spill, StoreError>;
+    /// queued unless they are delivered or queued already. What may have arrived stays where it is, and what `to` would not
+    /// take.
+    async fn spill(
+        &self,
+        from: DestinationId,
+        to: DestinationId,
+        takes: Takes,
+        max: usize,
+        at: Time,
+    ) -> Result<Spill, StoreError>;
 
     /// Up to `max` receipts that are to be asked about at `now`.
     async fn receipts(&self, destination: DestinationId, now: Time, max: usize) -> Result<Vec<Receipt>, StoreError>;

@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use crate::{
     delivery::{self, Place, Status},
     destinations::versions,
-    model::{Clock, DestinationId, Time},
+    model::{Clock, DestinationId, FailureClass, Time},
     store::{Health, Stores},
 };
 
@@ -56,8 +56,8 @@ pub struct Observed(Arc<Mutex<BTreeMap<DestinationId, Observation>>>);
 pub struct Observation {
     /// When the event was received that has been queued longest.
     pub oldest: Option<Time>,
-    /// Dead letters that are neither replayed nor discarded.
-    pub dead_letters: u64,
+    /// Dead letters that are neither replayed nor discarded, in the order of [`FailureClass::ALL`].
+    pub dead_letters: [u64; FailureClass::ALL.len()],
     /// Deliveries that disk and balance disagree about.
     pub drift: u64,
 }
@@ -75,7 +75,7 @@ impl Observed {
     }
 }
 
-/// How many days the version of the platform's API that a destination speaks still works; negative when it has ended,
+/// How many days the version of the platform's API that a destination speaks still works; 0 on its last, then negative,
 /// `None` if that is not known.
 #[must_use]
 pub fn api_days_left(place: &Place, now: Time) -> Option<i64> {
@@ -84,7 +84,8 @@ pub fn api_days_left(place: &Place, now: Time) -> Option<i64> {
 }
 
 fn days_until(end: Time, now: Time) -> i64 {
-    end.as_secs().saturating_sub(now.as_secs()).div_euclid(DAY)
+    // It works on its last day, whose beginning `end` is.
+    end.as_secs().saturating_sub(now.as_secs()).saturating_add(DAY - 1).div_euclid(DAY)
 }
 
 /// The registry of everything that is measured, all names prefixed with `relay_`.
@@ -101,6 +102,7 @@ pub fn registry(
     let mut registry = Registry::with_prefix("relay");
     pipeline.register(&mut registry);
     delivery.register(&mut registry);
+    delivery.begin(places.iter().map(|place| &place.name));
     stores.events.metrics().register(&mut registry);
     registry.register_collector(Box::new(Queues {
         stores: stores.clone(),
@@ -151,7 +153,7 @@ impl Collector for Queues {
         let paused = |place: &Place| is(self.status.of(&place.name) != delivery::State::Active);
         let stopped = |place: &Place| is(matches!(self.status.of(&place.name), delivery::State::Stopped(_)));
         let mut family = |name: &str, help: &str, value: &dyn Fn(&Place) -> Option<f64>| {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let mut metric = encoder.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)?;
             for place in self.places.iter() {
                 let Some(value) = value(place) else { continue };
                 let labels = [("destination", place.name.as_str())];
@@ -163,13 +165,20 @@ impl Collector for Queues {
         family("queue_oldest_seconds", "Age of the event queued longest", &oldest)?;
         family("destination_paused", "Whether the destination waits for its operator", &paused)?;
         family("destination_stopped", "Whether its operator stopped the destination", &stopped)?;
-        let open = "Dead letters that are neither replayed nor discarded, counted up to 10,000";
-        family("dead_letters_open", open, &|place| Some(observed(place).dead_letters as f64))?;
         let drift = "Deliveries that the last count on disk and the balance disagree about";
         family("audit_drift", drift, &|place| Some(observed(place).drift as f64))?;
         let left = "Days until the platform ends the version of its API that is used; negative after that";
         family("api_version_days_left", left, &|place| api_days_left(place, now).map(|days| days as f64))?;
-        let help = "Whether the store can write: events that cannot be acknowledged are refused";
+        let help =
+            "Dead letters that are neither replayed nor discarded, by whose fault they are, counted up to 10,000.";
+        let mut metric = encoder.encode_descriptor("dead_letters_open", help, None, MetricType::Gauge)?;
+        for place in self.places.iter() {
+            for (class, open) in FailureClass::ALL.into_iter().zip(observed(place).dead_letters) {
+                let labels = [("destination", place.name.as_str()), ("class", class.as_str())];
+                ConstGauge::new(open as f64).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Whether the store can write: events that cannot be acknowledged are refused.";
         let mut metric = encoder.encode_descriptor("store_healthy", help, None, MetricType::Gauge)?;
         for (name, health) in [("events", self.stores.events.health()), ("visits", self.stores.visits.health())] {
             let healthy = f64::from(u8::from(health == Health::Ok));
@@ -188,8 +197,9 @@ mod tests {
         let end = Time::parse("2027-02-01T00:00:00Z").expect("valid");
         let at = |text| days_until(end, Time::parse(text).expect("valid"));
         assert_eq!(at("2026-11-03T00:00:00Z"), 90);
-        assert_eq!(at("2026-11-03T00:00:01Z"), 89);
+        assert_eq!(at("2026-11-04T00:00:00Z"), 89);
         assert_eq!(at("2027-02-01T00:00:00Z"), 0);
-        assert_eq!(at("2027-02-01T10:00:00Z"), -1);
+        assert_eq!(at("2027-02-01T23:59:59Z"), 0, "its last day");
+        assert_eq!(at("2027-02-02T00:00:01Z"), -1);
     }
 }

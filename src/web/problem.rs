@@ -137,8 +137,8 @@ impl Problem {
 
     /// There is nothing of this id.
     #[must_use]
-    pub const fn unknown(detail: &'static str) -> Self {
-        Self::new(404, "/problems/not-found", "Not found", Cow::Borrowed(detail))
+    pub fn unknown(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(404, "/problems/not-found", "Not found", detail.into())
     }
 
     /// The path takes other methods.

@@ -32,6 +32,22 @@ fn destination<'a>(list: &'a Value, name: &str) -> &'a Value {
     list["destinations"].as_array().and_then(|all| all.iter().find(|d| d["name"] == name)).expect("is configured")
 }
 
+/// Everything that is measured is in README.md's table, and no page names what is not.
+fn documented(metrics: &str) {
+    let read = |page: &str| std::fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).expect("reads");
+    let readme = read("README.md");
+    let rows = readme.lines().filter(|line| line.starts_with("| `relay_")).collect::<String>();
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').expect("has a type");
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        assert!(rows.contains(&format!("`{name}`")), "README.md does not have {name}");
+    }
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    for name in read("docs/operating.md").split(word).filter(|word| word.starts_with("relay_")) {
+        assert!(rows.contains(&format!("`{name}`")), "docs/operating.md names {name}, README.md does not");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_pauses_its_destination_alone_and_costs_no_event() {
     let platforms = Platforms::start().await;
@@ -53,7 +69,8 @@ async fn a_dead_token_pauses_its_destination_alone_and_costs_no_event() {
     for line in [
         "relay_destination_paused{destination=\"meta\"} 1",
         "relay_destination_stopped{destination=\"meta\"} 0",
-        "relay_dead_letters_open{destination=\"meta\"} 0",
+        "relay_dead_letters_open{destination=\"meta\",class=\"settings\"} 0",
+        "relay_outcomes_total{destination=\"meta\",outcome=\"expired\",reason=\"\"} 0",
         "relay_audit_drift{destination=\"meta\"} 0",
         "relay_deadline_soon{destination=\"meta\"} 0",
         "relay_concurrency_limit{destination=\"google\"} ",
@@ -61,6 +78,7 @@ async fn a_dead_token_pauses_its_destination_alone_and_costs_no_event() {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    documented(metrics);
 
     platforms.sandbox.set_fault(Platform::Meta, Fault::new(FaultMode::None));
     let balance = relay.settled().await;

@@ -185,6 +185,8 @@ async fn dead_letters_are_listed_shown_replayed_after_a_correction_and_discarded
     let text = std::fs::read_to_string(setup.config()).expect("reads");
     std::fs::write(setup.config(), text.replace("\"Purchase\"", "\"Lead\"")).expect("writes");
     let relay = setup.start();
+    let open = "relay_dead_letters_open{destination=\"meta\",class=\"event\"} 5";
+    until(&relay, "/metrics", |text| text.as_str().is_some_and(|text| text.contains(open))).await;
     let dry = done(&relay, "/v1/dead-letters/replay", &json!({"event_ids": ["bad-0", "bad-1"], "dry_run": true})).await;
     assert_eq!((&dry["dry_run"], &dry["matched"], &dry["replayed"]), (&json!(true), &json!(2), &json!(2)), "{dry}");
     assert_eq!(dry["diffs"].as_array().map(Vec::len), Some(2), "{dry}");
@@ -403,5 +405,56 @@ async fn commands_say_what_is_and_end_accordingly() {
     let (ok, text) = run(&relay, &["visitors", "forget"]);
     assert!(!ok && text.contains("say whom"), "{text}");
     let (ok, text) = run(&relay, &["events", "show", "o-1"]);
-    assert!(ok && text.contains("delivered"), "{text}");
+    assert!(ok && text.contains("200 delivered (id "), "{text}");
+    let (ok, text) = run(&relay, &["visitors", "forget", "ada@shop.example"]);
+    assert!(!ok && text.contains("--email"), "{text}");
+    let (ok, text) = run(&relay, &["visitors", "forget", "nobody"]);
+    assert!(ok && text.contains("nothing that is stored leads to this person"), "{text}");
+    let (ok, text) = run(&relay, &["replay", "--destination", "meta", "--from", "2026-11-01", "--to", "soon"]);
+    assert!(!ok && text.contains("--to") && text.contains("such as 2026-11-20"), "{text}");
+    let (ok, text) =
+        run(&relay, &["replay", "--destination", "meta", "--from", "2020-01-01", "--to", "2100-01-01", "--dry-run"]);
+    assert!(ok && text.contains("1 match"), "a day will do: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_asks_in_the_wrong_place_says_so() {
+    let platforms = Platforms::start().await;
+    let setup = Setup::new(&platforms.destinations());
+    let relay = setup.start();
+    let ask = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conversion-relay"));
+        let output = command.args(["balance", "--url", url]).env("RELAY_ADMIN_TOKEN", "").output().expect("runs");
+        (output.status.success(), String::from_utf8(output.stderr).expect("is text"))
+    };
+    let (ok, text) = ask(&relay.public);
+    assert!(!ok && text.contains("is not the admin listener"), "{text}");
+    let admin = relay.admin.trim_start_matches("http://");
+    assert_eq!(ask(admin), (true, String::new()), "no scheme is HTTP");
+    let (ok, text) = ask("127.0.0.1:9");
+    assert!(!ok && text.contains("is it running?") && text.lines().count() == 1, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_read_all_that_a_command_prints() {
+    // What `conversion-relay check | head -0` comes to.
+    let (reader, writer) = std::io::pipe().expect("makes");
+    drop(reader);
+    let setup = Setup::new("");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conversion-relay"));
+    let command = command.args(["check", "--config"]).arg(setup.config()).stdout(writer);
+    let output = command.output().expect("runs");
+    let told = String::from_utf8(output.stderr).expect("is text");
+    assert_eq!((output.status.success(), told.as_str()), (true, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_hears_what_a_file_would_not_take() {
+    let platforms = Platforms::start().await;
+    let spare = SPARE.replace("purchase = ", "sign_up = ");
+    let setup = Setup::new(&format!("{}{spare}", platforms.destinations()));
+    let relay = setup.start();
+    done(&relay, "/v1/destinations/meta/pause", &json!({})).await;
+    let (ok, text) = run(&relay, &["destinations", "spill", "meta", "--dry-run"]);
+    assert!(ok && text.contains("spare does not take ") && text.contains("purchase"), "{text}");
 }

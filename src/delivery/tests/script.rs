@@ -9,7 +9,7 @@ use crate::{
     model::{EventId, FileMark, IdentityKey, NewEvent, TransactionId, VisitorId},
     store::{
         Accepted, Answer, Audit, Balance, Ended, Exhibit, Forget, Forgotten, Health, LeaseKey, Receipt, Reported,
-        Requeue, Settlement, Spill, Standing, StoreError, Timeline, Waiting,
+        Requeue, Settlement, Spill, Standing, StoreError, Takes, Timeline, Waiting,
     },
 };
 
@@ -155,8 +155,15 @@ impl EventStore for Scripted {
         self.inner.discard(id, events, reason, at).await
     }
 
-    async fn spill(&self, from: DestinationId, to: DestinationId, max: usize, at: Time) -> Result<Spill, StoreError> {
-        self.inner.spill(from, to, max, at).await
+    async fn spill(
+        &self,
+        from: DestinationId,
+        to: DestinationId,
+        takes: Takes,
+        max: usize,
+        at: Time,
+    ) -> Result<Spill, StoreError> {
+        self.inner.spill(from, to, takes, max, at).await
     }
 
     fn reported(&self, destination: DestinationId) -> Reported {

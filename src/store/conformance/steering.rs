@@ -321,25 +321,30 @@ async fn an_operators_pause_lasts(stores: &Stores) {
 
 async fn hands_over_and_never_sends_both_ways(stores: &Stores) {
     let ids = two(stores).await;
-    for i in 0..4 {
+    for i in 0..5 {
         let mut new = queued(purchase(&format!("e{i}"), START), &ids);
         new.deliveries[1].state = NewState::Skipped(SkipReason::Fallback);
         stores.events.accept(vec![new]).await.expect("accepts");
     }
     // One in flight, one that may have arrived.
     let leased = stores.events.lease(ids[0], 2, START, START.plus(WEEK)).await.expect("leases");
+    let takes: crate::store::Takes = std::sync::Arc::new(|event| event.event_id.as_str() != "e3");
     let again = Step::Again { due: START, failure: failure("timeout"), unknown: true };
     settle(stores, ids[0], vec![(leased[0].key, again)], START).await;
-    let spill = stores.events.spill(ids[0], ids[1], 100, START).await.expect("spills");
-    assert_eq!((spill.moved, spill.left), (2, 2));
+    let spill = stores.events.spill(ids[0], ids[1], takes.clone(), 100, START).await.expect("spills");
+    assert_eq!(
+        (spill.moved, spill.left),
+        (2, 3),
+        "one in flight, one that may be there, one that the file does not take"
+    );
     let counts: Vec<_> = stores.events.balance().destinations.iter().map(|(_, counts)| *counts).collect();
-    assert_eq!((counts[0].queued, counts[0].skipped), (2, 2));
-    assert_eq!((counts[1].queued, counts[1].skipped), (2, 2));
+    assert_eq!((counts[0].queued, counts[0].skipped), (3, 2));
+    assert_eq!((counts[1].queued, counts[1].skipped), (2, 3));
     sound(stores).await;
     let rows = lease(stores, ids[1], START).await;
     let steps = rows.iter().map(|row| (row.key, Step::Ended(Outcome::Delivered))).collect();
     assert_eq!(settle(stores, ids[1], steps, START).await, 2);
-    assert_eq!(stores.events.spill(ids[0], ids[1], 100, START).await.expect("spills").moved, 0);
+    assert_eq!(stores.events.spill(ids[0], ids[1], takes.clone(), 100, START).await.expect("spills").moved, 0);
     let timeline = stores.events.timeline(&rows[0].event.event_id).await.expect("reads").expect("is there");
     assert_eq!(timeline.deliveries[0].outcome, Some(Outcome::Skipped(SkipReason::Spilled)));
     assert_eq!(timeline.deliveries[1].notes, [Note::Requeued { at: START, cause: Cause::Spilled }]);

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Accepted, Answer, Audit, Balance, Cause, Config, Ended, EventStore, Forget, Forgotten, Health, LeaseKey, Leased,
-    Metrics, OperatorPause, Receipt, Reported, Requeue, Settlement, Spill, Standing, Step, StoreError, Timeline,
+    Metrics, OperatorPause, Receipt, Reported, Requeue, Settlement, Spill, Standing, Step, StoreError, Takes, Timeline,
     Waiting,
 };
 use crate::model::{
@@ -499,9 +499,17 @@ impl EventStore for Journal {
         self.record(move |book| operator::discard(book, destination, &events, reason, at)).await
     }
 
-    async fn spill(&self, from: DestinationId, to: DestinationId, max: usize, at: Time) -> Result<Spill, StoreError> {
+    async fn spill(
+        &self,
+        from: DestinationId,
+        to: DestinationId,
+        takes: Takes,
+        max: usize,
+        at: Time,
+    ) -> Result<Spill, StoreError> {
         let _alone = self.operator.lock().await;
-        let (deliveries, left) = self.blocking(move |shared| operator::spillable(shared, from, to, max)).await?;
+        let spillable = self.blocking(move |shared| operator::spillable(shared, from, to, &*takes, max)).await?;
+        let (deliveries, left) = spillable;
         let moved = self.record(move |book| operator::spill(book, from, to, at, deliveries)).await?;
         Ok(Spill { moved, left })
     }

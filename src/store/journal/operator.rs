@@ -9,7 +9,7 @@ use super::{
     record::{Again, Record, change_mark},
 };
 use crate::{
-    model::{DestinationId, Outcome, Time, TransactionId},
+    model::{DestinationId, Outcome, SealedEvent, Time, TransactionId},
     store::{Cause, Receipt, Step, StoreError},
 };
 
@@ -69,15 +69,23 @@ pub(super) fn spillable(
     shared: &Shared,
     from: DestinationId,
     to: DestinationId,
+    takes: &dyn Fn(&SealedEvent) -> bool,
     max: usize,
 ) -> Result<(Vec<Handover>, u64), StoreError> {
-    let (places, left) = shared.book().queue(from).unsent(max);
-    let mut deliveries = Vec::with_capacity(places.len());
+    let (places, mut left) = shared.book().queue(from).unsent();
+    let mut deliveries = Vec::new();
     for place in places {
+        if deliveries.len() >= max {
+            break;
+        }
         let Some(there) = life(shared, place, to)? else { continue };
         let again = match (there.end(), &there.ended) {
             // Its row is written, or will be.
             (None, _) | (_, Some((Outcome::Delivered, _))) => None,
+            (Some(_), _) if !takes(&there.event) => {
+                left += 1;
+                continue;
+            }
             (Some(was), _) => {
                 let here = life(shared, place, from)?;
                 let deadline = here.map(|here| history::deadline(shared, &here, from)).transpose()?.flatten();

@@ -206,13 +206,12 @@ impl Queue {
         (ready + later + self.leased.keys().filter(|&&place| place < end).count()) as u64
     }
 
-    /// Up to `max` that are not in flight and have certainly not arrived, longest waiting first; and how many of the
-    /// others there are.
-    pub(super) fn unsent(&self, max: usize) -> (Vec<Place>, u64) {
+    /// Those that are not in flight and have certainly not arrived, longest waiting first; and how many others there are.
+    pub(super) fn unsent(&self) -> (Vec<Place>, u64) {
         let ready = self.ready.iter().map(|ready| ready.place()).filter(|place| !self.gone.contains(place));
         let later = self.later.iter().filter(|(_, tries)| tries.unknown.is_none()).map(|(&(_, place), _)| place);
         let unknown = self.later.values().filter(|tries| tries.unknown.is_some()).count() + self.leased.len();
-        (ready.chain(later).take(max).collect(), unknown as u64)
+        (ready.chain(later).collect(), unknown as u64)
     }
 
     /// Whether this delivery waits and has certainly not arrived.

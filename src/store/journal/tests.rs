@@ -432,7 +432,7 @@ async fn replay_always_agrees_with_the_live_process() {
                 }
                 11 => {
                     let max = usize::try_from(dice.roll(4)).expect("small");
-                    stores.events.spill(ids[0], ids[1], max, now).await.expect("spills");
+                    stores.events.spill(ids[0], ids[1], Arc::new(|_| true), max, now).await.expect("spills");
                 }
                 12 => {
                     let id = ids[usize::try_from(dice.roll(2)).expect("small")];
