@@ -22,6 +22,7 @@ pub(super) struct Script {
     pub(super) expired: Vec<Leased>,
     pub(super) receipts: Vec<Receipt>,
     pub(super) paused: Option<OperatorPause>,
+    pub(super) failed: bool,
     pub(super) deferred: Vec<Time>,
     pub(super) exhibits: Vec<Exhibit>,
     pub(super) reports: Vec<(u64, Answer)>,
@@ -204,7 +205,7 @@ impl EventStore for Scripted {
     }
 
     fn health(&self) -> Health {
-        self.inner.health()
+        if self.script().failed { Health::Failed("full".into()) } else { self.inner.health() }
     }
 
     async fn recover(&self) -> Result<(), StoreError> {
