@@ -53,7 +53,7 @@ impl EventStore for Scripted {
 
     fn defer(&self, destination: DestinationId, keys: &[LeaseKey], due: Time) {
         self.script().deferred.extend(keys.iter().map(|_| due));
-        self.inner.release(destination, keys);
+        self.inner.defer(destination, keys, due);
     }
 
     fn expiring(&self, _: DestinationId, _: Time) -> u64 {
