@@ -175,6 +175,7 @@ credentials = {{ client_id = "id", client_secret = "secret", refresh_token = "{r
 base_url = "http://{url}/google"
 token_url = "http://{url}/oauth/token"
 hold_after_click = "0s"
+requests_per_minute = 1000000
 [destinations.events]
 purchase = "987654321"
 "#

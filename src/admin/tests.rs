@@ -58,8 +58,14 @@ pub(super) struct Fake {
 impl Fake {
     pub(super) fn new() -> Self {
         let auth = Auth::None;
-        let profile =
-            Profile { batch_max: 1, spacing: Duration::ZERO, timeout: Duration::from_secs(3600), auth, headers: &[] };
+        let profile = Profile {
+            batch_max: 1,
+            spacing: Duration::ZERO,
+            rate: None,
+            timeout: Duration::from_secs(3600),
+            auth,
+            headers: &[],
+        };
         Self { profile, dedupe: Dedupe::Always, hold: None, admit: Ok(()) }
     }
 

@@ -177,7 +177,14 @@ mod tests {
 
     fn profile(timeout: Duration) -> Profile {
         let (batch_max, spacing) = (1, Duration::ZERO);
-        Profile { batch_max, spacing, timeout, auth: Auth::None, headers: &["x-business-use-case-usage", "x-missing"] }
+        Profile {
+            batch_max,
+            spacing,
+            rate: None,
+            timeout,
+            auth: Auth::None,
+            headers: &["x-business-use-case-usage", "x-missing"],
+        }
     }
 
     async fn send(request: HttpRequest, timeout: Duration) -> Result<Response, NoAnswer> {

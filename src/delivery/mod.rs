@@ -11,6 +11,7 @@ mod limit;
 mod metrics;
 pub mod oauth;
 mod order;
+mod rate;
 mod receipts;
 pub mod rehearse;
 mod retry;

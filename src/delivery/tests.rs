@@ -143,8 +143,14 @@ impl Setting {
         script(&mut store.script());
         let name = DestinationName::new("fake").expect("valid");
         let id = store.register(std::slice::from_ref(&name)).await.expect("registers")[0];
-        let profile =
-            Profile { batch_max: 100, spacing: Duration::ZERO, timeout, auth: Auth::None, headers: &["x-rest"] };
+        let profile = Profile {
+            batch_max: 100,
+            spacing: Duration::ZERO,
+            rate: None,
+            timeout,
+            auth: Auth::None,
+            headers: &["x-rest"],
+        };
         let destination = Arc::new(Fake { profile, url: platform.uri(), dedupe });
         let events = ["purchase", "refund", "sign_up"].map(|name| EventName::new(name).expect("valid")).into();
         let on_unknown_consent = OnUnknownConsent::Send;

@@ -11,7 +11,9 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{Place, StartError, State, Tools, file_sink::FileSink, https::Https, limit::Limit, order::Order};
+use super::{
+    Place, StartError, State, Tools, file_sink::FileSink, https::Https, limit::Limit, order::Order, rate::Bucket,
+};
 use crate::{
     model::Time,
     store::{Health, Leased},
@@ -60,9 +62,16 @@ pub(super) struct Pace {
     pub(super) set_at: Time,
     /// When a request for less than a full batch, or a question, started last.
     last_start: Option<Instant>,
+    /// What is left of the platform's limit of requests.
+    pub(super) bucket: Option<Bucket>,
 }
 
 impl Pace {
+    /// How long until the platform's limit lets another request through.
+    fn allowed_in(&mut self) -> Duration {
+        self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait(Instant::now()))
+    }
+
     /// Until when nothing may be sent, if so.
     fn rests_until(&mut self, now: Time) -> Option<Time> {
         if now < self.set_at {
@@ -111,7 +120,9 @@ impl Worker {
         let cap = place.concurrency.unwrap_or(tools.config.concurrency);
         let cap = if matches!(transport, Transport::File(_)) { 1 } else { cap };
         let limit = Mutex::new(Limit::new(cap));
-        Ok(Self { place, tools, transport, order: Mutex::default(), pace: Mutex::default(), limit })
+        let bucket = place.destination.profile().rate.map(Bucket::new);
+        let pace = Mutex::new(Pace { bucket, ..Pace::default() });
+        Ok(Self { place, tools, transport, order: Mutex::default(), pace, limit })
     }
 
     /// Works until `stopped`, and then until the requests in flight are settled.
@@ -139,7 +150,8 @@ impl Worker {
                     let pause = if in_flight.is_empty() { spacing } else { spacing.max(GATHER) };
                     let last_start = worker.pace().last_start;
                     let rest = last_start.map_or(Duration::ZERO, |last| pause.saturating_sub(last.elapsed()));
-                    if due >= size || (due > 0 && rest.is_zero()) {
+                    let allowed = worker.pace().allowed_in();
+                    if allowed.is_zero() && (due >= size || (due > 0 && rest.is_zero())) {
                         worker.note_start();
                         if let Some(leased) = worker.lease(size, now).await {
                             let worker = Arc::clone(&worker);
@@ -153,7 +165,7 @@ impl Worker {
                     }
                     gathering = due > 0;
                     if gathering {
-                        rest.min(LOOK)
+                        rest.min(LOOK).max(allowed)
                     } else {
                         store.next_due(worker.place.id).map_or(SLEEP_MAX, |due| due.since(now))
                     }

@@ -38,10 +38,23 @@ pub(super) const CLICK_AGE_MAX: Duration = DAY.saturating_mul(90);
 /// Source: <https://support.google.com/google-ads/answer/10029210>, read 2026-11-20.
 pub(super) const USER_DATA_AGE_MAX: Duration = DAY.saturating_mul(63);
 
+/// How far the clocks of shops and browsers may differ: a click this much after the sale still led to it.
+const CLOCK_SKEW: Duration = Duration::from_secs(10 * 60);
+
+/// When the conversion happened, for Google. Never later than it reached us, as a giver's clock may run ahead. And never
+/// before its click, as the giver's clock may run behind: Google refuses such a conversion for good.
+pub(super) fn happened_at(event: &SealedEvent) -> Time {
+    let at = event.time.min(event.received_at);
+    let clicked_at = click(event).and_then(|click| click.first_seen);
+    let seemingly_later = clicked_at.filter(|clicked_at| *clicked_at >= at && clicked_at.since(at) <= CLOCK_SKEW);
+    // Google Ads reads whole seconds.
+    seemingly_later.map_or(at, |clicked_at| clicked_at.plus(Duration::from_secs(1)))
+}
+
 /// The one click to name, as Google refuses an event with two. The newest counts; one that came with the event itself
 /// (`first_seen` is unknown) is newer than any stored one. Of ids seen at the same moment `gclid` is the most exact,
-/// then `wbraid` (web) and `gbraid` (app), the one first that fits where the conversion was. A click past its window is
-/// left out: it would displace contact details that can still match.
+/// then `wbraid` (web) and `gbraid` (app), the one first that fits where the conversion was. A click that was past its
+/// window when the event came is left out: it would displace contact details that can still match.
 pub(super) fn click(event: &SealedEvent) -> Option<&ClickId> {
     let in_app = event.action_source == ActionSource::App;
     let rank = |click: &ClickId| match click.kind {
@@ -50,7 +63,7 @@ pub(super) fn click(event: &SealedEvent) -> Option<&ClickId> {
         ClickKind::Gbraid => Some(if in_app { 2 } else { 1 }),
         _ => None,
     };
-    let in_window = |click: &&ClickId| event.time.since(click.first_seen.unwrap_or(event.time)) <= CLICK_AGE_MAX;
+    let in_window = |click: &&ClickId| event.received_at.since(click.first_seen.unwrap_or(event.time)) < CLICK_AGE_MAX;
     let order = |click: &ClickId| -> (bool, Time, Option<u8>) {
         (click.first_seen.is_none(), click.first_seen.unwrap_or(click.last_seen), rank(click))
     };
@@ -157,7 +170,9 @@ pub(super) fn failure(code: &str, field: Option<&str>, message: &str) -> Failure
     let token = |text: &str| -> Option<String> {
         (!text.is_empty() && text.len() <= TOKEN_CHARS_MAX && text.chars().all(is_path)).then(|| text.to_owned())
     };
-    let message = if may_hold_contact_data(message) {
+    // A postal address is sent with its country and postal code in clear.
+    let of_address = field.is_some_and(|field| field.contains(".address")) || code == "INVALID_POSTAL_CODE";
+    let message = if of_address || may_hold_contact_data(message) {
         "(left out: it may repeat contact data)".to_owned()
     } else {
         message.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
@@ -167,7 +182,8 @@ pub(super) fn failure(code: &str, field: Option<&str>, message: &str) -> Failure
 
 /// Whether a text of Google's repeats an e-mail address, a phone number or a digest that we sent.
 fn may_hold_contact_data(text: &str) -> bool {
-    let email = text.split_whitespace().any(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).contains('@'));
+    let address = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).contains('@') || word.contains("%40");
+    let email = text.split_whitespace().any(address);
     let longest = |inside: fn(&u8) -> bool| text.as_bytes().split(|b| !inside(b)).map(<[u8]>::len).max();
     let digest = longest(u8::is_ascii_hexdigit) >= Some(64);
     let phone = text.split('+').skip(1).any(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() >= 7);

@@ -174,14 +174,25 @@ pub struct FileProfile {
     pub auth: Option<(String, Secret)>,
 }
 
+/// So many requests in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many.
+    pub requests: u32,
+    /// In so long.
+    pub per: Duration,
+}
+
 /// How a destination is limited and authorised.
 #[derive(Debug)]
 pub struct Profile {
     /// The platform's limit of events in one request.
     pub batch_max: usize,
     /// Two requests for less than a full batch start at least this far apart, so that what comes meanwhile travels
-    /// together and the platform's limit of requests is kept. The first one after a rest goes at once.
+    /// together. The first one after a rest goes at once.
     pub spacing: Duration,
+    /// How many requests the platform allows; `None` if it names no limit.
+    pub rate: Option<Rate>,
     /// How long one request may take.
     pub timeout: Duration,
     /// How requests are authorised.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::super::{
-    GoogleAuth, Problem,
+    GoogleAuth, Problem, Rate,
     google::{self, account_digits, is_digits},
 };
 use crate::model::{EventName, Settings};
@@ -24,6 +24,10 @@ const BATCH_LIMIT: usize = 2000;
 /// Events in one request unless configured. Below the limit, as one bad event refuses the whole request and Google may
 /// name only some of the bad ones at a time: a smaller batch has less to send again. Still 500 × 300 requests a minute.
 const BATCH_DEFAULT: usize = 500;
+
+/// Requests that Google allows a Cloud project in one minute.
+/// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
+const REQUESTS_PER_MINUTE: u32 = 300;
 
 /// The most destinations in one request, each of which is one conversion action.
 /// Source: <https://developers.google.com/data-manager/api/devguides/limits>, read 2026-11-20.
@@ -52,6 +56,7 @@ pub(super) struct Config {
     /// The whole address of `requestStatus:retrieve`, without its query.
     pub(super) status_url: String,
     pub(super) batch: usize,
+    pub(super) rate: Rate,
     pub(super) timeout: Duration,
     pub(super) merchant_id: Option<String>,
     pub(super) feed_label: Option<String>,
@@ -86,6 +91,7 @@ pub(super) fn read(
     let base_url = settings.base_url(BASE_URL);
     let token_url = settings.url("token_url");
     let batch = settings.number("batch", 1..=BATCH_LIMIT).unwrap_or(BATCH_DEFAULT);
+    let requests_per_minute = settings.number("requests_per_minute", 1..=1_000_000).unwrap_or(REQUESTS_PER_MINUTE);
     let timeout = settings.timeout(TIMEOUT_DEFAULT);
     let hold_after_conversion = settings
         .duration("hold_after_conversion", Duration::ZERO..=Duration::from_secs(30 * 24 * 60 * 60))
@@ -114,6 +120,7 @@ pub(super) fn read(
                 url,
                 status_url,
                 batch,
+                rate: Rate { requests: requests_per_minute, per: Duration::from_secs(60) },
                 timeout,
                 merchant_id,
                 feed_label,

@@ -42,8 +42,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor { kind: "data_manager", build };
 /// Source: google-ads 34.0.0, v26/errors/types/conversion_upload_error.py (`TOO_RECENT_EVENT`), read 2026-11-20.
 const HOLD_AFTER_CLICK: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Keeps under 300 requests a minute, which is what a Cloud project may send.
-/// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
+/// What comes meanwhile travels together.
 const SPACING: Duration = Duration::from_millis(200);
 
 /// How long after the conversion its value may be changed. Data Manager names no time of its own; it is that of the Google
@@ -62,8 +61,8 @@ const ADJUST_NOTE: &str = "sent as a new value of the conversion: Data Manager t
 fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>> {
     let hold_after_click = common.hold_after_click.unwrap_or(HOLD_AFTER_CLICK);
     let (config, auth) = config::read(common.events, table)?;
-    let (batch_max, timeout) = (config.batch, config.timeout);
-    let profile = Profile { batch_max, spacing: SPACING, timeout, auth: Auth::Google(auth), headers: &[] };
+    let (batch_max, timeout, rate) = (config.batch, config.timeout, Some(config.rate));
+    let profile = Profile { batch_max, spacing: SPACING, rate, timeout, auth: Auth::Google(auth), headers: &[] };
     Ok(Box::new(DataManager { profile, config, hold_after_click }))
 }
 
@@ -173,10 +172,9 @@ impl Destination for DataManager {
             return Err(Unsendable::Reject(Failure {
                 code: "worth_unknown".into(),
                 field: Some("value".into()),
-                message:
-                    "the conversion never had a value, so what a part of it takes away is not known: refund it as \
-                          a whole, or post its value"
-                        .into(),
+                message: "what is left of the conversion is not known: it never had a value, or one in another currency than \
+                          the refund; refund it as a whole, without a value"
+                    .into(),
             }));
         }
         Ok(())

@@ -9,7 +9,11 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{super::google::number, config::Config, identifiers};
+use super::{
+    super::google::{happened_at, number},
+    config::Config,
+    identifiers,
+};
 use crate::model::{ActionSource, Choice, ClickId, ClickKind, Consent, Item, Money, SealedEvent};
 
 /// A conversion as Google is to know it.
@@ -203,7 +207,7 @@ impl<'a> Event<'a> {
         Self {
             destination_references: reference.map(|reference| [reference]),
             transaction_id: event.transaction(),
-            event_timestamp: event.time.to_string(),
+            event_timestamp: happened_at(event).to_string(),
             event_source: event_source(event.action_source),
             ad_identifiers: click.and_then(ad_identifiers),
             user_data: (!user_identifiers.is_empty()).then_some(UserData { user_identifiers }),

@@ -237,7 +237,7 @@ fn at_most_ten_identifiers_are_sent_and_the_address_is_one_of_them() {
 fn one_click_is_chosen() {
     use ClickKind::{Dclid, Fbclid, Gbraid, Gclid, Wbraid};
     let (old, new) = (Some("2026-11-01T00:00:00Z"), Some("2026-11-10T00:00:00Z"));
-    let limit = Some("2026-08-22T08:15:00Z");
+    let limit = Some("2026-08-22T08:15:02.001Z");
     for (clicks, chosen) in [
         (vec![], None),
         (vec![seen(Fbclid, "f", new), seen(Dclid, "d", new)], None),
@@ -248,13 +248,34 @@ fn one_click_is_chosen() {
         (vec![seen(Gbraid, "g", new), seen(Gclid, "c", new), seen(Wbraid, "w", new)], Some("c")),
         (vec![seen(Wbraid, "w", new), seen(Gbraid, "g", new)], Some("w")),
         (vec![seen(Wbraid, "w", None), seen(Gclid, "c", None)], Some("c")),
-        (vec![seen(Gclid, "90 days", limit)], Some("90 days")),
-        (vec![seen(Gclid, "older", Some("2026-08-22T08:14:59.999Z"))], None),
+        (vec![seen(Gclid, "nearly 90 days", limit)], Some("nearly 90 days")),
+        (vec![seen(Gclid, "90 days when the event came", Some("2026-08-22T08:15:02Z"))], None),
         (vec![seen(Gclid, "after the event", Some("2026-11-20T09:00:00Z"))], Some("after the event")),
     ] {
         let event = clicked(clicks);
         assert_eq!(identifiers::click(&event).map(|click| click.value.as_str()), chosen, "{:?}", event.context.clicks);
     }
+}
+
+#[test]
+fn an_event_that_comes_after_its_clicks_window_goes_by_contact_details() {
+    let mut late = clicked(vec![seen(ClickKind::Gclid, "c", Some("2026-08-25T00:00:00Z"))]);
+    late.received_at = at("2026-11-25T00:00:00Z");
+    late.user.emails = vec![spelled("ada@example.com")];
+    assert_eq!(google().evidence(&late), ["emailAddress"]);
+    assert_eq!(google().deadline(&late), at("2027-01-22T08:15:00Z"), "and does not end with the click");
+}
+
+#[test]
+fn clocks_that_disagree_cost_no_conversion() {
+    let sent_at = |event: SealedEvent| body(&*google(), &[event])["events"][0]["eventTimestamp"].clone();
+    let ahead = SealedEvent { time: at("2026-11-20T08:24:00Z"), ..full() };
+    assert_eq!(sent_at(ahead), "2026-11-20T08:15:02Z", "as of its arrival");
+    let after = |clicked_at| clicked(vec![seen(ClickKind::Gclid, "c", Some(clicked_at))]);
+    assert_eq!(sent_at(after("2026-11-20T08:15:00Z")), "2026-11-20T08:15:01Z");
+    assert_eq!(sent_at(after("2026-11-20T08:25:00Z")), "2026-11-20T08:25:01Z", "the shop's clock is behind");
+    assert_eq!(sent_at(after("2026-11-20T08:25:00.001Z")), "2026-11-20T08:15:00Z", "no clock is that wrong");
+    assert_eq!(sent_at(after("2026-11-20T08:14:59.999Z")), "2026-11-20T08:15:00Z");
 }
 
 #[test]

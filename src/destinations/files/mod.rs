@@ -58,6 +58,7 @@ fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec
         profile: Profile {
             batch_max: BATCH_MAX,
             spacing: SPACING,
+            rate: None,
             timeout: WRITE_TIMEOUT,
             auth: Auth::None,
             headers: &[],

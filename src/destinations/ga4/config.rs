@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Common, PURCHASE, Problem, names};
+use super::{Common, PURCHASE, Problem, REFUND, names};
 use crate::model::{EventName, Secret, Settings};
 
 /// Where GA4 collects, unless `region` or `base_url` says otherwise.
@@ -59,10 +59,8 @@ pub(super) fn read(common: &Common, table: toml::Table) -> Result<Config, Vec<Pr
         if let Err(why) = names::check_event(name) {
             settings.problem(&format!("events.{event}"), why);
         }
-        if event.as_str() == EventName::RESTATEMENT && name == PURCHASE {
-            let message =
-                "GA4 drops a second purchase of one transaction; leave restatements out, or call them otherwise";
-            settings.problem(&format!("events.{event}"), message);
+        if let Some(why) = would_count(common, event, name) {
+            settings.problem(&format!("events.{event}"), why);
         }
     }
     let problems = settings.finish();
@@ -71,5 +69,21 @@ pub(super) fn read(common: &Common, table: toml::Table) -> Result<Config, Vec<Pr
             Ok(Config { measurement_id, api_secret, base_url, timeout })
         }
         _ => Err(problems),
+    }
+}
+
+/// What is wrong with calling a refund or restatement `name`: under the name of another event it would be one more of those.
+fn would_count(common: &Common, event: &EventName, name: &str) -> Option<&'static str> {
+    let another = || common.events.iter().any(|(other, theirs)| !other.is_change() && theirs == name && name != REFUND);
+    if !event.is_change() {
+        None
+    } else if name == PURCHASE {
+        Some("would be lost: GA4 drops a second purchase of one transaction; leave it out, or call it otherwise")
+    } else if !event.is_refund() && name == REFUND {
+        Some("would take back all of the conversion's new value: leave it out, or call it otherwise")
+    } else if another() {
+        Some("is the name of another event here, of which it would be one more: leave it out, or call it otherwise")
+    } else {
+        None
     }
 }

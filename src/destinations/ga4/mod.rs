@@ -34,6 +34,9 @@ const AGE_MAX: Duration = Duration::from_secs(72 * 60 * 60);
 /// read 2026-11-20.
 const PURCHASE: &str = "purchase";
 
+/// The event that takes a purchase back, which is found by its `transaction_id`. Source: as above.
+const REFUND: &str = "refund";
+
 /// A web data stream that events go to.
 struct Ga4 {
     common: Common,
@@ -52,6 +55,7 @@ impl Ga4 {
         let profile = Profile {
             batch_max: 1,
             spacing: Duration::ZERO,
+            rate: None,
             timeout,
             auth: Auth::Query { name: "api_secret", value: api_secret },
             headers: &[],
@@ -92,10 +96,12 @@ impl Destination for Ga4 {
             let field = Some("transaction_id".to_owned());
             Err(Unsendable::Reject(Failure { code: code.into(), field, message: message.into() }))
         };
-        if event.name.is_refund() && event.transaction_id.is_none() {
+        // Whatever we call it: a cancelled order may be mapped to a refund too.
+        let takes_back = event.name.is_refund() || name == REFUND;
+        if takes_back && event.transaction_id.is_none() {
             return refuse("missing_transaction_id", "GA4 takes a refund only with the transaction_id of the purchase");
         }
-        if (event.name.is_refund() || name == PURCHASE) && !payload::fits(event.transaction()) {
+        if (takes_back || name == PURCHASE) && !payload::fits(event.transaction()) {
             return refuse("transaction_id_too_long", "GA4 takes 100 characters; one that is cut names another order");
         }
         Ok(())

@@ -314,15 +314,17 @@ impl Serialize for Params<'_> {
     }
 }
 
-/// Whether a refund takes back all of its purchase by itself: GA4 then wants the transaction only. The last of several
-/// partial ones leaves nothing either, but takes back its own part only.
+/// Whether a refund takes back all of its purchase by itself: GA4 then wants the transaction only. One without a value
+/// does. The last of several partial ones leaves nothing either, but takes back its own part only.
 fn takes_all_back(event: &SealedEvent) -> bool {
-    let Some(change) = event.change.as_ref().filter(|_| event.name.is_refund()) else { return false };
-    let all = |refunded: &Money| {
-        let original = change.original.money.as_ref();
-        original.is_some_and(|paid| paid.currency() == refunded.currency() && paid.amount() <= refunded.amount())
-    };
-    change.is_total() && event.money.as_ref().is_none_or(all)
+    if !event.name.is_refund() {
+        return false;
+    }
+    let Some(refunded) = &event.money else { return true };
+    event.change.as_ref().filter(|change| change.is_total()).is_some_and(|change| {
+        let paid = change.original.money.as_ref();
+        paid.is_some_and(|paid| paid.currency() == refunded.currency() && paid.amount() <= refunded.amount())
+    })
 }
 
 /// A property as a parameter: texts and numbers under names that GA4 takes.

@@ -32,8 +32,12 @@ fn common() -> Common {
 }
 
 fn built(extra: &str) -> Result<Ga4, Vec<Problem>> {
+    built_of(common(), extra)
+}
+
+fn built_of(common: Common, extra: &str) -> Result<Ga4, Vec<Problem>> {
     let table = format!("measurement_id = \"G-ABC1234567\"\napi_secret = \"hush-hush\"\n{extra}");
-    Ga4::new(common(), table.parse().expect("TOML"))
+    Ga4::new(common, table.parse().expect("TOML"))
 }
 
 fn ga4() -> Ga4 {
@@ -309,6 +313,9 @@ fn a_whole_refund_names_its_purchase_alone_and_a_partial_one_says_how_much() {
         assert_eq!(sent(&event)["client_id"], CLIENT, "that of the purchase");
         assert_eq!(ga4().admit(&event), Ok(()));
     }
+    let mut unknown = SealedEvent { change: None, ..refund(None, "0") };
+    unknown.context = minimal().context;
+    assert!(params(&unknown).get("items").is_none(), "without a value all is taken back, whoever knows the purchase");
     let partial = params(&refund(Some("12.50"), "37.40"));
     assert_eq!((&partial["value"], &partial["currency"]), (&json!(12.5), &json!("USD")));
     assert_eq!(partial["items"][0]["item_id"], "sku-1");
@@ -319,6 +326,49 @@ fn a_whole_refund_names_its_purchase_alone_and_a_partial_one_says_how_much() {
     let nameless = SealedEvent { transaction_id: None, ..refund(None, "0") };
     let Err(Unsendable::Reject(failure)) = ga4().admit(&nameless) else { panic!("admitted") };
     assert_eq!((failure.code.as_str(), failure.field.as_deref()), ("missing_transaction_id", Some("transaction_id")));
+}
+
+#[test]
+fn what_is_mapped_to_a_refund_needs_what_a_refund_needs() {
+    let mut common = common();
+    common.events.insert(name("order_cancelled"), "refund".into());
+    let ga4 = built_of(common, "").unwrap_or_else(|problems| panic!("{problems:?}"));
+    let cancelled = SealedEvent { name: name("order_cancelled"), ..full() };
+    assert_eq!(ga4.admit(&cancelled), Ok(()));
+    let nameless = SealedEvent { transaction_id: None, ..cancelled.clone() };
+    let long = SealedEvent { transaction_id: TransactionId::new("1".repeat(101)).ok(), ..cancelled };
+    for (event, expected) in [(nameless, "missing_transaction_id"), (long, "transaction_id_too_long")] {
+        let Err(Unsendable::Reject(failure)) = ga4.admit(&event) else { panic!("admitted") };
+        assert_eq!(failure.code, expected);
+    }
+}
+
+#[test]
+fn a_change_under_the_name_of_something_else_is_refused() {
+    let told = |event: &str, theirs: &str| {
+        let mut common = common();
+        common.events.insert(name(event), theirs.into());
+        let problems = built_of(common, "").err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
+    };
+    assert!(told("refund", "purchase").contains("drops a second purchase"));
+    assert!(told("restatement", "purchase").contains("drops a second purchase"));
+    assert!(told("restatement", "refund").contains("take back"));
+    assert!(told("refund", "generate_lead").contains("one more"));
+    for (event, theirs) in [("refund", "refund"), ("refund", "money_back"), ("restatement", "new_value")] {
+        assert_eq!(told(event, theirs), "", "{event} = {theirs}");
+    }
+}
+
+#[test]
+fn names_that_ga4_keeps_for_itself_are_refused_and_others_are_not() {
+    for reserved in ["first_open", "in_app_purchase", "app_update", "ad_click", "notification_open", "firebase_x", "_x"]
+    {
+        assert!(names::check_event(reserved).is_err(), "{reserved}");
+    }
+    for free in ["app_download", "ad_lead", "page_view", "errors"] {
+        assert_eq!(names::check_event(free), Ok(()), "{free}");
+    }
 }
 
 #[test]

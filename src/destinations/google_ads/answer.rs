@@ -7,7 +7,10 @@
 //! Source: google-ads 34.0.0, v26/errors/types/errors.py and v26/services/types/conversion_upload_service.py, read
 //! 2026-11-20.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,11 +31,25 @@ pub(super) const REQUEST_ID_HEADER: &str = "request-id";
 /// which it finds clicks.
 const PROCESSING: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// The conversion was taken back earlier, which is what a refund wants, whoever did it.
+const RETRACTED: &str = "CONVERSION_ALREADY_RETRACTED";
+
 /// The lists of the two calls, as their errors call them.
 const LISTS: [&str; 2] = ["conversions", "conversion_adjustments"];
 
+/// What a request was about.
+pub(super) struct Sent<'a> {
+    /// Its rows.
+    pub(super) events: &'a [&'a SealedEvent],
+    /// The conversion action of each row.
+    pub(super) actions: &'a [&'a str],
+    /// How many different actions events may have.
+    pub(super) configured: usize,
+}
+
 /// One verdict for each row.
-pub(super) fn verdicts(sent: &[&SealedEvent], response: &Response) -> Vec<Verdict> {
+pub(super) fn verdicts(request: &Sent<'_>, response: &Response) -> Vec<Verdict> {
+    let sent = request.events;
     let all = |verdict: Verdict| vec![verdict; sent.len()];
     let Response::Http { status, retry_after, body, .. } = response else {
         return all(busy(None, failure("unexpected_answer", None, "not an HTTP answer")));
@@ -40,7 +57,7 @@ pub(super) fn verdicts(sent: &[&SealedEvent], response: &Response) -> Vec<Verdic
     let reply: Option<Reply> = serde_json::from_slice(body).ok();
     if (200..300).contains(status) {
         return match reply {
-            Some(reply) => of_success(sent, &reply, *retry_after),
+            Some(reply) => of_success(request, &reply, *retry_after),
             None => {
                 all(busy(*retry_after, failure("unexpected_answer", None, "success without an answer of Google's")))
             }
@@ -73,7 +90,7 @@ pub(super) fn verdicts(sent: &[&SealedEvent], response: &Response) -> Vec<Verdic
         401 => all(Verdict::Blocked(whole)),
         403 | 404 if !faults.iter().any(temporary) => all(Verdict::Blocked(whole)),
         413 => all(apart(sent.len(), whole)),
-        _ => of_refusal(sent, &faults, *retry_after),
+        _ => of_refusal(request, &faults, *retry_after),
     }
 }
 
@@ -219,16 +236,24 @@ fn most_final<'a>(faults: impl Iterator<Item = &'a Fault>) -> Option<&'a Fault> 
     })
 }
 
-fn of_success(sent: &[&SealedEvent], reply: &Reply, retry_after: Option<Duration>) -> Vec<Verdict> {
+/// Whether another action may work than those that Google has something against: then these must not stop it. With all of
+/// them wrong nothing works, and nothing is given up.
+fn another_may_work(request: &Sent<'_>, faults: &[Fault]) -> bool {
+    let of_action = faults.iter().filter(|fault| fault.class == Class::Action);
+    let wrong: BTreeSet<_> = of_action.filter_map(|fault| request.actions.get(fault.row?)).collect();
+    wrong.len() < request.configured
+}
+
+fn of_success(request: &Sent<'_>, reply: &Reply, retry_after: Option<Duration>) -> Vec<Verdict> {
+    let sent = request.events;
     let faults = reply.partial_failure_error.as_ref().map(|error| faults(error, sent.len())).unwrap_or_default();
     let confirmed =
         |row: usize| reply.results.get(row).and_then(Value::as_object).is_some_and(|result| !result.is_empty());
     let of_row = |row: usize| most_final(faults.iter().filter(|fault| fault.row == Some(row)));
     let of_request = most_final(faults.iter().filter(|fault| fault.row.is_none()));
-    let taken = |row: usize| of_row(row).map_or(confirmed(row), |fault| fault.class == Class::Taken);
-    let any_taken = (0..sent.len()).any(taken);
+    let others = another_may_work(request, &faults);
     let verdict = |(row, event): (usize, &&SealedEvent)| match (of_row(row), of_request) {
-        (Some(fault), _) => verdict_of(fault, event, any_taken, retry_after),
+        (Some(fault), _) => verdict_of(fault, event, others, retry_after),
         (None, _) if confirmed(row) => Verdict::Delivered,
         (None, Some(fault)) => verdict_of_request(fault, sent.len(), retry_after),
         (None, None) => busy(retry_after, failure("no_result", None, "the answer says nothing of this row")),
@@ -236,19 +261,21 @@ fn of_success(sent: &[&SealedEvent], reply: &Reply, retry_after: Option<Duration
     sent.iter().enumerate().map(verdict).collect()
 }
 
-fn of_refusal(sent: &[&SealedEvent], faults: &[Fault], retry_after: Option<Duration>) -> Vec<Verdict> {
+fn of_refusal(request: &Sent<'_>, faults: &[Fault], retry_after: Option<Duration>) -> Vec<Verdict> {
+    let sent = request.events;
+    let others = another_may_work(request, faults);
     let of_row = |row: usize| most_final(faults.iter().filter(|fault| fault.row == Some(row)));
     let of_request = most_final(faults.iter().filter(|fault| fault.row.is_none()));
     let verdict = |(row, event): (usize, &&SealedEvent)| match (of_row(row), of_request) {
-        (Some(fault), _) => verdict_of(fault, event, false, retry_after),
+        (Some(fault), _) => verdict_of(fault, event, others, retry_after),
         (None, Some(fault)) => verdict_of_request(fault, sent.len(), retry_after),
         (None, None) => Verdict::Resend,
     };
     sent.iter().enumerate().map(verdict).collect()
 }
 
-/// What a fault means for the row that it names. `others_taken`: whether Google took any other row of the request.
-fn verdict_of(fault: &Fault, event: &SealedEvent, others_taken: bool, retry_after: Option<Duration>) -> Verdict {
+/// What a fault means for the row that it names. `others`: whether another conversion action may work.
+fn verdict_of(fault: &Fault, event: &SealedEvent, others: bool, retry_after: Option<Duration>) -> Verdict {
     let failure = fault.failure.clone();
     match fault.class {
         Class::Unknown | Class::Busy => busy(fault.after.or(retry_after), failure),
@@ -257,12 +284,17 @@ fn verdict_of(fault: &Fault, event: &SealedEvent, others_taken: bool, retry_afte
         Class::NotFound | Class::Final => Verdict::Rejected(failure),
         Class::Apart => Verdict::Isolate(failure),
         Class::Account => Verdict::Blocked(failure),
-        // Where another action works, a wrong one must not stop it.
-        Class::Action if others_taken => Verdict::Misconfigured(failure),
+        Class::Action if others => Verdict::Misconfigured(failure),
         Class::Action => Verdict::Blocked(failure),
         Class::Row => Verdict::Misconfigured(failure),
+        Class::Taken if failure.code == RETRACTED && wants_value(event) => Verdict::Rejected(failure),
         Class::Taken => Verdict::Delivered,
     }
+}
+
+/// Whether `event` gives its conversion a value, which one that was taken back can no longer have.
+fn wants_value(event: &SealedEvent) -> bool {
+    !event.name.is_refund() && event.change.as_ref().is_some_and(|change| !change.is_total())
 }
 
 /// What a fault that names no row means for each of so many rows.

@@ -147,8 +147,8 @@ pub(super) static TABLE: &[(&str, &[(&str, Class)])] = &[
     ("headerError", &[(ANY, Class::Account)]),
     ("operationAccessDeniedError", &[(ANY, Class::Account)]),
     ("resourceAccessDeniedError", &[(ANY, Class::Account)]),
-    ("quotaError", &[(ANY, Class::Busy)]),
-    ("databaseError", &[(ANY, Class::Busy)]),
+    ("quotaError", &[("ACCESS_PROHIBITED", Class::Account), (ANY, Class::Busy)]),
+    ("databaseError", &[("REQUEST_TOO_LARGE", Class::Apart), (ANY, Class::Busy)]),
     (
         "internalError",
         &[
@@ -177,14 +177,15 @@ pub(super) static TABLE: &[(&str, &[(&str, Class)])] = &[
     ("sizeLimitError", &[(ANY, Class::Apart)]),
     ("partialFailureError", &[(ANY, Class::Final)]),
     ("collectionSizeError", &[(ANY, Class::Final)]),
-    ("countryCodeError", &[(ANY, Class::Final)]),
+    // Country and language are those of the configured feed.
+    ("countryCodeError", &[(ANY, Class::Row)]),
     ("currencyCodeError", &[(ANY, Class::Final)]),
     ("dateError", &[(ANY, Class::Final)]),
     ("distinctError", &[(ANY, Class::Final)]),
     ("enumError", &[(ANY, Class::Final)]),
     ("fieldError", &[(ANY, Class::Final)]),
     ("idError", &[(ANY, Class::Final)]),
-    ("languageCodeError", &[(ANY, Class::Final)]),
+    ("languageCodeError", &[(ANY, Class::Row)]),
     ("notEmptyError", &[(ANY, Class::Final)]),
     ("nullError", &[(ANY, Class::Final)]),
     ("rangeError", &[(ANY, Class::Final)]),

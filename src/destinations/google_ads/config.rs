@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{
-    GoogleAuth, Problem,
+    GoogleAuth, Problem, Rate,
     google::{self, DAY, account_digits, is_digits},
 };
 use crate::model::{EventName, Settings};
@@ -43,7 +43,7 @@ pub(super) struct Config {
     /// The customer's address, which the names of the two calls are put behind.
     pub(super) customer_url: String,
     pub(super) batch: usize,
-    pub(super) spacing: Duration,
+    pub(super) rate: Rate,
     pub(super) timeout: Duration,
     pub(super) merchant: Option<Merchant>,
     /// Our event name → what becomes of it.
@@ -106,9 +106,9 @@ pub(super) fn read(
         (Some(customer_id), Some((credentials, file_token_url))) if problems.is_empty() => {
             let token_url = token_url.or(file_token_url).unwrap_or_else(|| google::TOKEN_URL.to_owned());
             let customer_url = format!("{base_url}/{api_version}/customers/{customer_id}");
-            let spacing = DAY / requests_per_day;
+            let rate = Rate { requests: requests_per_day, per: DAY };
             let config =
-                Config { login_customer_id, api_version, customer_url, batch, spacing, timeout, merchant, events };
+                Config { login_customer_id, api_version, customer_url, batch, rate, timeout, merchant, events };
             Ok((config, GoogleAuth { credentials, token_url, scope: SCOPE }))
         }
         _ => Err(problems),

@@ -13,7 +13,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 
@@ -50,12 +50,21 @@ const PURCHASE: &str = "purchase";
 const CONVERSIONS: u8 = 0;
 const ADJUSTMENTS: u8 = 1;
 
+/// What comes meanwhile travels together: requests are counted, and clicks are hours old anyway.
+const SPACING: Duration = Duration::from_secs(1);
+
 fn build(common: Common, table: toml::Table) -> Result<Box<dyn Destination>, Vec<Problem>> {
     let hold_after_click = common.hold_after_click.unwrap_or(HOLD_AFTER_CLICK);
     let (config, auth) = config::read(common.events, table)?;
-    let (batch_max, spacing, timeout) = (config.batch, config.spacing, config.timeout);
-    let profile =
-        Profile { batch_max, spacing, timeout, auth: Auth::Google(auth), headers: &[answer::REQUEST_ID_HEADER] };
+    let (batch_max, timeout) = (config.batch, config.timeout);
+    let profile = Profile {
+        batch_max,
+        spacing: SPACING,
+        rate: Some(config.rate),
+        timeout,
+        auth: Auth::Google(auth),
+        headers: &[answer::REQUEST_ID_HEADER],
+    };
     Ok(Box::new(GoogleAds { profile, config, hold_after_click }))
 }
 
@@ -103,10 +112,12 @@ impl GoogleAds {
         self.admit_conversion(original).map_err(|_| no_original())?;
         let action = self.config.action(&original.name).ok_or_else(no_original)?;
         let worth = match change.worth {
-            _ if change.is_total() => None,
+            // A conversion may be restated to nothing and still count; only a refund takes it back.
+            Some(_) if change.is_total() && event.name.is_refund() => None,
             Some(worth) => Some(worth),
             None => {
-                let message = "the conversion that it changes has no value, so that nothing can be taken from it";
+                let message = "what is left of the conversion is not known: it never had a value, or one in another currency \
+                               than the refund; refund it as a whole, without a value";
                 return Err(Unsendable::Reject(failure("no_value", Some("value"), message)));
             }
         };
@@ -121,6 +132,15 @@ impl GoogleAds {
             let first = actions.next()?;
             actions.all(|other| other == first).then_some(first)
         })
+    }
+
+    /// The conversion action that the row of `event` names.
+    fn action<'a>(&'a self, event: &'a SealedEvent) -> &'a str {
+        if event.name.is_change() {
+            self.adjustment(event).map_or("", |adjustment| adjustment.action)
+        } else {
+            self.config.action(&event.name).unwrap_or_default()
+        }
     }
 
     /// The events of `batch` that travel in one request with its first.
@@ -195,8 +215,7 @@ impl Destination for GoogleAds {
                 let adjustment = self.adjustment(event).unwrap_or(nothing);
                 upload.conversion_adjustments.push(ConversionAdjustment::new(&adjustment, event));
             } else {
-                let action = self.config.action(&event.name).unwrap_or_default();
-                upload.conversions.push(ClickConversion::new(&self.config, action, event));
+                upload.conversions.push(ClickConversion::new(&self.config, self.action(event), event));
             }
         }
         Request::Http(self.request(&upload))
@@ -208,7 +227,10 @@ impl Destination for GoogleAds {
 
     fn interpret(&self, batch: &[SealedEvent], response: &Response) -> Vec<Verdict> {
         let sent: Vec<&SealedEvent> = self.together(batch).collect();
-        let mut verdicts = answer::verdicts(&sent, response).into_iter();
+        let actions: Vec<&str> = sent.iter().map(|event| self.action(event)).collect();
+        let configured = self.config.actions().collect::<BTreeSet<_>>().len();
+        let request = answer::Sent { events: &sent, actions: &actions, configured };
+        let mut verdicts = answer::verdicts(&request, response).into_iter();
         let lane = batch.first().map(|event| self.lane(event));
         let verdict = |event: &SealedEvent| {
             let sent = Some(self.lane(event)) == lane;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    super::google::{click, distinct, number},
+    super::google::{click, distinct, happened_at, number},
     Adjustment,
     config::{Config, Merchant},
 };
@@ -138,7 +138,7 @@ impl<'a> ClickConversion<'a> {
         Self {
             click: named_click(event),
             conversion_action: action,
-            conversion_date_time: date_time(event.time),
+            conversion_date_time: date_time(happened_at(event)),
             conversion_value: event.money.as_ref().map(Money::text).and_then(number),
             currency_code: event.money.map(|money| money.currency().code()),
             order_id: event.transaction(),
@@ -158,7 +158,7 @@ impl<'a> ConversionAdjustment<'a> {
             currency_code: worth.currency().code(),
         });
         // Google wants it after the conversion, and reads whole seconds.
-        let converted_at = event.change.as_ref().map(|change| change.original.time);
+        let converted_at = event.change.as_ref().map(|change| happened_at(&change.original));
         let earliest = converted_at.map(|at| at.plus(Duration::from_secs(1)));
         Self {
             adjustment_type: if restatement_value.is_some() { "RESTATEMENT" } else { "RETRACTION" },

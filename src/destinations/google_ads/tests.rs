@@ -198,6 +198,33 @@ fn a_change_names_the_conversion_it_is_about_and_comes_after_it() {
 }
 
 #[test]
+fn a_change_comes_after_the_time_that_its_conversion_was_sent_with() {
+    let mut original = full();
+    original.context.clicks[0].first_seen = Some(at("2026-11-20T08:20:00Z"));
+    assert_eq!(
+        row(original.clone())["conversionDateTime"],
+        "2026-11-20 08:20:01+00:00",
+        "Google wants it after the click"
+    );
+    let mut early = change_of("refund", original, money("0", "USD"));
+    early.time = at("2026-11-20T08:18:00Z");
+    let adjusted_at = body(&*google(), &[early])["conversionAdjustments"][0]["adjustmentDateTime"].clone();
+    assert_eq!(adjusted_at, "2026-11-20 08:20:02+00:00");
+}
+
+#[test]
+fn only_a_refund_takes_a_conversion_back() {
+    let to_nothing = |event_name| {
+        let event = change_of(event_name, full(), money("0", "USD"));
+        body(&*google(), &[event])["conversionAdjustments"][0].clone()
+    };
+    assert_eq!(to_nothing("refund")["adjustmentType"], "RETRACTION");
+    let restated = to_nothing("restatement");
+    assert_eq!(restated["adjustmentType"], "RESTATEMENT", "one that was taken back could have no value any more");
+    assert_eq!(restated["restatementValue"], serde_json::json!({ "adjustedValue": 0.0, "currencyCode": "USD" }));
+}
+
+#[test]
 fn a_change_is_sent_only_of_what_this_destination_can_have() {
     let google = google();
     let half = || money("30", "USD");

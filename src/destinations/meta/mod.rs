@@ -97,6 +97,7 @@ impl Meta {
         let profile = Profile {
             batch_max: config.batch,
             spacing: SPACING,
+            rate: None,
             timeout: config.timeout,
             auth: Auth::Query { name: "access_token", value: config.access_token.clone() },
             headers: limits::HEADERS,

@@ -103,6 +103,7 @@ async fn what_is_wrong_is_dropped_without_a_word_and_named_by_the_debug_endpoint
         ("/events/0/name".into(), Some(json!("sign up")), "events[0].name", "NAME_INVALID"),
         ("/events/0/name".into(), Some(json!("x".repeat(41))), "events[0].name", "NAME_INVALID"),
         ("/events/0/name".into(), Some(json!("session_start")), "events[0].name", "NAME_RESERVED"),
+        ("/events/0/name".into(), Some(json!("first_open")), "events[0].name", "NAME_RESERVED"),
         ("/events/0/name".into(), Some(json!("google_x")), "events[0].name", "NAME_RESERVED"),
         ("/events/0/id".into(), Some(json!("x")), "events[0].id", "VALUE_INVALID"),
         ("/events/0/params".into(), Some(Value::Object(many)), "events[0].params", "EXCEEDED_MAX_ENTITIES"),

@@ -62,6 +62,7 @@ credentials = {{ client_id = "id", client_secret = "secret", refresh_token = "re
 base_url = "{url}/google"
 token_url = "{url}/oauth/token"
 hold_after_click = "0s"
+requests_per_minute = 100000
 [destinations.events]
 purchase = "987654321"
 generate_lead = "987654322"

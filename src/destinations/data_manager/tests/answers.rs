@@ -239,6 +239,12 @@ fn a_failure_repeats_no_contact_data_and_is_short() {
     for text in ["bad value 'ada@example.com'.", &format!("bad:{digest}!"), &digest.to_uppercase(), "to +16505551212"] {
         assert_eq!(message_of(text), "(left out: it may repeat contact data)", "{text}");
     }
+    assert_eq!(message_of("bad ?email=ada%40example.com"), "(left out: it may repeat contact data)");
+    let place = "events.events[0].user_data.user_identifiers[1].address.postal_code";
+    let mut of_address = violation(place, "INVALID_POSTAL_CODE");
+    of_address["description"] = json!("W1A 1AA is no postal code");
+    let verdict = interpret(1, 400, None, &error(&[of_address]).to_string());
+    assert!(!format!("{verdict:?}").contains("W1A"), "an address is sent in clear: {verdict:?}");
     assert_eq!(message_of(&"ä".repeat(1000)).chars().count(), 300);
     assert_eq!(message_of("Wait 10 s @ most.\n"), "Wait 10 s @ most.");
     let field = error(&[violation("events[0].x=ada@example.com", "bad reason!")]);

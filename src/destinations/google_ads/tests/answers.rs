@@ -137,12 +137,13 @@ const ADJUSTMENT_CODES: &[(&str, &str)] = &[
 #[test]
 fn every_code_of_both_enums_has_its_verdict() {
     let known_change = change_of("refund", full(), money("0", "USD"));
+    let google = build_with(TABLE, &[("purchase", "987654321"), ("refund", "adjust")]);
     for (kind, classes, event) in [(UPLOAD, UPLOAD_CODES, full()), (ADJUSTMENT, ADJUSTMENT_CODES, known_change)] {
         let mut told = 0;
         for (expected, listed) in classes {
             for code in listed.split(' ') {
                 let answer = partial(2, &[fault(kind, code, Some(0)), fault(kind, code, Some(1))]);
-                let verdicts = interpret(&[event.clone(), event.clone()], 200, &answer);
+                let verdicts = google.interpret(&[event.clone(), event.clone()], &response(200, &answer));
                 assert_eq!(kinds(&verdicts), [*expected; 2], "{code}");
                 told += 1;
             }
@@ -168,6 +169,16 @@ fn what_is_too_early_is_tried_again_when_google_takes_it() {
     let strange =
         interpret(&[change("refund")], 200, &partial(1, &[fault(ADJUSTMENT, "CONVERSION_NOT_FOUND", Some(0))]));
     assert_eq!(kinds(&strange), ["rejected"], "no conversion of ours can be on its way");
+}
+
+#[test]
+fn a_conversion_that_was_taken_back_can_have_no_new_value() {
+    let answer = partial(1, &[fault(ADJUSTMENT, "CONVERSION_ALREADY_RETRACTED", Some(0))]);
+    let verdict = |event| kinds(&interpret(&[event], 200, &answer));
+    assert_eq!(verdict(change_of("restatement", full(), money("20", "USD"))), ["rejected"], "its value is lost");
+    assert_eq!(verdict(change_of("restatement", full(), money("0", "USD"))), ["delivered"]);
+    assert_eq!(verdict(change_of("refund", full(), money("20", "USD"))), ["delivered"], "more than that is taken back");
+    assert_eq!(verdict(change("refund")), ["delivered"]);
 }
 
 #[test]
@@ -237,7 +248,21 @@ fn a_wrong_action_does_not_stop_the_others() {
     let answer = partial(2, &[fault(UPLOAD, "NO_CONVERSION_ACTION_FOUND", Some(0))]);
     assert_eq!(kinds(&verdicts(2, 200, &answer)), ["misconfigured", "delivered"]);
     let alone = partial(1, &[fault(UPLOAD, "NO_CONVERSION_ACTION_FOUND", Some(0))]);
-    assert_eq!(kinds(&verdicts(1, 200, &alone)), ["blocked"], "nothing shows that any would be taken");
+    assert_eq!(
+        kinds(&verdicts(1, 200, &alone)),
+        ["misconfigured"],
+        "a probe that is refused for ever stops the others"
+    );
+    let change = change_of("restatement", full(), money("20", "USD"));
+    let of_change = partial(1, &[fault(ADJUSTMENT, "NO_CONVERSION_ACTION_FOUND", Some(0))]);
+    assert_eq!(kinds(&interpret(&[change], 200, &of_change)), ["misconfigured"]);
+    let refused = error("INVALID_ARGUMENT", &[fault(UPLOAD, "NO_CONVERSION_ACTION_FOUND", Some(0))]);
+    assert_eq!(kinds(&verdicts(2, 400, &refused)), ["misconfigured", "resend"]);
+    let both = [full(), SealedEvent { name: name("sign_up"), ..full() }];
+    let codes = [0, 1].map(|row| fault(UPLOAD, "NO_CONVERSION_ACTION_FOUND", Some(row)));
+    assert_eq!(kinds(&interpret(&both, 200, &partial(2, &codes))), ["blocked"; 2], "nothing works");
+    let only = build_with(TABLE, &[("purchase", "987654321"), ("refund", "adjust")]);
+    assert_eq!(kinds(&only.interpret(&[full()], &response(200, &alone))), ["blocked"], "there is no other");
     let account = partial(2, &[fault(UPLOAD, "CUSTOMER_NOT_ACCEPTED_CUSTOMER_DATA_TERMS", Some(0))]);
     assert_eq!(kinds(&verdicts(2, 200, &account)), ["blocked", "delivered"]);
 }
@@ -250,7 +275,11 @@ fn unknown_codes_are_tried_again_and_field_errors_are_final() {
         ("internalError", "TRANSIENT_ERROR", "retry"),
         ("internalError", "A_CODE_OF_TOMORROW", "retry"),
         ("databaseError", "CONCURRENT_MODIFICATION", "retry"),
+        ("databaseError", "REQUEST_TOO_LARGE", "isolate"),
         ("quotaError", "RESOURCE_EXHAUSTED", "retry"),
+        ("quotaError", "ACCESS_PROHIBITED", "blocked"),
+        ("countryCodeError", "INVALID_COUNTRY_CODE", "misconfigured"),
+        ("languageCodeError", "INVALID_LANGUAGE_CODE", "misconfigured"),
         ("dateError", "INVALID_STRING_DATE_TIME_SECONDS_WITH_OFFSET", "rejected"),
         ("fieldError", "VALUE_MUST_BE_UNSET", "rejected"),
         ("stringLengthError", "TOO_SHORT", "rejected"),

@@ -1,6 +1,7 @@
 //! The configuration: what it takes, and that all that is wrong is said at once.
 
 use super::*;
+use crate::destinations::Rate;
 use crate::destinations::{GoogleAuth, google_ads::config};
 
 fn keys_of(table: &str, events: &[(&str, &str)]) -> Vec<String> {
@@ -20,7 +21,8 @@ fn defaults_are_documented_values() {
     let google = google();
     let profile = google.profile();
     assert_eq!((profile.batch_max, profile.timeout), (2000, Duration::from_secs(30)));
-    assert_eq!(profile.spacing, Duration::from_millis(5760), "15,000 requests a day");
+    let day = Duration::from_secs(86_400);
+    assert_eq!(profile.rate, Some(Rate { requests: 15_000, per: day }));
     assert_eq!(profile.headers, ["request-id"]);
     let auth = auth_of(TABLE);
     assert_eq!(auth.token_url, "https://oauth2.googleapis.com/token");
@@ -45,7 +47,7 @@ fn every_setting_is_taken() {
     let google = build_with(&table, &EVENTS);
     let profile = google.profile();
     assert_eq!((profile.batch_max, profile.timeout), (10, Duration::from_secs(5)));
-    assert_eq!(profile.spacing, Duration::from_secs(30));
+    assert_eq!(profile.rate.map(|rate| rate.requests), Some(2880));
     let url = http(google.prepare(&[full()])).url;
     assert_eq!(url, "http://127.0.0.1:9000/v25/customers/1234567890:uploadClickConversions");
     assert_eq!(auth_of(&table).token_url, "http://127.0.0.1:9001/token");
