@@ -236,7 +236,9 @@ impl Pipeline {
         for waiting in waiting {
             let mut event = waiting.sealed;
             join(&mut event, &visitor, JoinedBy::VisitorId);
-            let deliveries = self.route(&event, false);
+            let mut deliveries = self.route(&event, false);
+            // What was handed over to a fallback is on its way there, and nowhere else.
+            deliveries.retain(|delivery| delivery.state != NewState::Skipped(SkipReason::Fallback));
             self.metrics.completed.inc();
             self.stores.events.complete(waiting.event, NewEvent { event, deliveries, waits_for: None }).await?;
         }
@@ -425,8 +427,9 @@ fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy) {
 mod tests {
     use super::*;
     use crate::{
-        model::{Currency, parse_decimal},
-        store::conformance,
+        destinations,
+        model::{Currency, MockClock, Visit, parse_decimal},
+        store::{conformance, memory},
     };
 
     const NOW: Time = Time::from_secs(1_763_626_500);
@@ -451,6 +454,59 @@ mod tests {
         known.transaction_id = TransactionId::new("1001").ok();
         let event = restatement(&known, usd("40.5"), later).expect("can be made");
         assert_eq!(event.transaction_id, known.transaction_id);
+    }
+
+    /// A file that takes purchases; with `fallback`, only what another destination hands over.
+    fn file(name: &str, id: DestinationId, fallback: bool) -> Route {
+        let purchase = EventName::new("purchase").expect("valid");
+        let name = DestinationName::new(name).expect("valid");
+        let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
+        let common = destinations::Common {
+            name: name.clone(),
+            events: [(purchase.clone(), "Purchase".to_owned())].into(),
+            hold_after_click: None,
+            fallback_for: None,
+        };
+        let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
+        let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let (events, destination) = ([purchase].into(), destination.into());
+        Route { name, id, destination, events, sources: None, on_unknown_consent: OnUnknownConsent::Send, fallback }
+    }
+
+    #[tokio::test]
+    async fn a_visit_that_comes_after_handing_over_takes_nothing_back() {
+        let stores = memory::open(memory::SimulatedDisk::default(), conformance::config("unused".as_ref()));
+        let stores = stores.expect("opens");
+        let names = ["meta", "google", "spare"].map(|name| DestinationName::new(name).expect("valid"));
+        let ids = stores.events.register(&names).await.expect("registers");
+        let wait_for_visit = Duration::from_secs(30);
+        let config = Config { default_country: None, wait_for_visit };
+        let routes = [("meta", false), ("google", false), ("spare", true)];
+        let routes = routes.iter().zip(&ids).map(|((name, fallback), id)| file(name, *id, *fallback)).collect();
+        let clock = Arc::new(MockClock::at(NOW));
+        let pipeline = Pipeline::new(stores.clone(), routes, config, clock, delivery::Metrics::default());
+        let mut event = conformance::purchase("e", NOW);
+        let visitor = VisitorId::new("v").expect("valid");
+        event.visitor_id = Some(visitor.clone());
+        let deliveries = pipeline.route(&event, true);
+        let new = NewEvent { event, deliveries, waits_for: Some(visitor.clone()) };
+        stores.events.accept(vec![new]).await.expect("accepts");
+        assert_eq!(stores.events.spill(ids[0], ids[2], 9, NOW).await.expect("spills").moved, 1);
+        let seen = Observation {
+            visitor_id: visitor,
+            visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
+            clicks: Vec::new(),
+            cookies: Default::default(),
+            consent: Default::default(),
+            ip: None,
+            user_agent: None,
+            keys: Vec::new(),
+        };
+        pipeline.visit(seen).await.expect("stores");
+        let counts = stores.events.balance().destinations[2].1;
+        assert_eq!((counts.queued, counts.skipped), (1, 0), "it goes to the one that it was handed to");
+        let leased = stores.events.lease(ids[2], 9, NOW, NOW.plus(wait_for_visit)).await.expect("leases");
+        assert_eq!(leased[0].event.joined_by, Some(JoinedBy::VisitorId), "with what the visit told");
     }
 
     #[test]

@@ -89,7 +89,12 @@ impl Upkeep {
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
             wait = AUDIT_EVERY;
-            match self.stores.events.audit().await {
+            // It takes minutes where there is much to count, and nobody has to wait for it.
+            let audit = tokio::select! {
+                audit = self.stores.events.audit() => audit,
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            };
+            match audit {
                 Ok(audit) => {
                     let events = audit.events;
                     tracing::debug!(events, "counted everything on disk");

@@ -22,11 +22,14 @@ mod table;
 mod visitors;
 mod when;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
+
+/// How long work that blocks may still take when everything else has ended.
+const BLOCKING_GRACE: Duration = Duration::from_secs(1);
 
 /// Takes conversions from shops and CRMs, joins them to the ad click, and delivers them to Meta, Google and import files.
 /// It never loses a sale.
@@ -76,7 +79,7 @@ enum Command {
 pub fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match arguments.command {
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
@@ -91,7 +94,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,
         }
-    })
+    });
+    // Looking through the whole journal, as the audit does, takes minutes, and may end anywhere.
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    result
 }
 
 /// The configuration of `file`, or the defaults, with this process's environment over it.

@@ -1,5 +1,6 @@
 //! A worker with a destination that is made up, a platform behind HTTP, and the store in memory.
 
+mod gaps;
 mod script;
 
 use bytes::Bytes;
@@ -35,8 +36,8 @@ fn worth(event: SealedEvent, amount: &str) -> SealedEvent {
     SealedEvent { money: Some(money), ..event }
 }
 
-/// Sends the ids of events, one in each line, with what a change leaves. 200 is yes, 400 no, 402 our fault, and everything
-/// else later. Conversions can be changed when they are a day old.
+/// Sends the ids of events, one in each line, with what a change leaves. 200 is yes, 400 no, 402 our fault, 413 one of
+/// them no, and everything else later. Conversions can be changed when they are a day old.
 struct Fake {
     profile: Profile,
     url: String,
@@ -81,6 +82,7 @@ impl Destination for Fake {
             400 => Verdict::Rejected(failure),
             401 => Verdict::Blocked(failure),
             402 => Verdict::Misconfigured(failure),
+            413 => Verdict::Isolate(failure),
             _ => Verdict::Retry { after: *retry_after, failure },
         };
         vec![verdict; batch.len()]

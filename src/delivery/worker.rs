@@ -14,7 +14,10 @@ use tokio::{
 use super::{
     Place, StartError, State, Tools, file_sink::FileSink, https::Https, limit::Limit, order::Order, rate::Bucket,
 };
-use crate::{model::Time, store::Leased};
+use crate::{
+    model::Time,
+    store::{Health, Leased},
+};
 
 /// The longest a worker sleeps before it looks at the clock again, so that a clock that jumps is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -198,6 +201,10 @@ impl Worker {
         let state = self.tools.status.of(&self.place.name);
         if matches!(state, State::Stopped(_)) {
             return Err(now.plus(SLEEP_MAX));
+        }
+        // What cannot be recorded would go out again and again. What is in flight is still tried to be recorded.
+        if self.tools.store.health() != Health::Ok {
+            return Err(now.plus(STORE_AGAIN));
         }
         if let Some(until) = self.pace().rests_until(now) {
             return Err(until);

@@ -22,6 +22,7 @@ pub(super) struct Script {
     pub(super) expired: Vec<Leased>,
     pub(super) receipts: Vec<Receipt>,
     pub(super) paused: Option<OperatorPause>,
+    pub(super) failed: bool,
     pub(super) deferred: Vec<Time>,
     pub(super) exhibits: Vec<Exhibit>,
     pub(super) reports: Vec<(u64, Answer)>,
@@ -52,7 +53,7 @@ impl EventStore for Scripted {
 
     fn defer(&self, destination: DestinationId, keys: &[LeaseKey], due: Time) {
         self.script().deferred.extend(keys.iter().map(|_| due));
-        self.inner.release(destination, keys);
+        self.inner.defer(destination, keys, due);
     }
 
     fn expiring(&self, _: DestinationId, _: Time) -> u64 {
@@ -211,7 +212,7 @@ impl EventStore for Scripted {
     }
 
     fn health(&self) -> Health {
-        self.inner.health()
+        if self.script().failed { Health::Failed("full".into()) } else { self.inner.health() }
     }
 
     async fn recover(&self) -> Result<(), StoreError> {

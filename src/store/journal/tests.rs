@@ -1,3 +1,5 @@
+mod races;
+
 use std::path::Path;
 
 use super::*;
