@@ -491,7 +491,7 @@ mod tests {
         let deliveries = pipeline.route(&event, true);
         let new = NewEvent { event, deliveries, waits_for: Some(visitor.clone()) };
         stores.events.accept(vec![new]).await.expect("accepts");
-        assert_eq!(stores.events.spill(ids[0], ids[2], 9, NOW).await.expect("spills").moved, 1);
+        assert_eq!(stores.events.spill(ids[0], ids[2], Arc::new(|_| true), 9, NOW).await.expect("spills").moved, 1);
         let seen = Observation {
             visitor_id: visitor,
             visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },

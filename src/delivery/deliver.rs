@@ -1,7 +1,10 @@
 //! What happens to leased deliveries: what is not to be sent is sorted out, the rest is sent (`send.rs`), and what the
 //! answers ask for is done and recorded (`settle.rs`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use super::{
     State,
@@ -80,6 +83,16 @@ impl Worker {
                 self.release(std::iter::once(&part).chain(&parts)).await;
                 return;
             }
+            // A platform that fails gets no more of it.
+            let now = self.tools.clock.now();
+            if requests > 0 && self.pace().not_before > now {
+                self.release(std::iter::once(&part).chain(&parts)).await;
+                return;
+            }
+            self.keep_leases(&mut part, &mut parts, now);
+            if part.tickets.is_empty() {
+                continue;
+            }
             requests += 1;
             if !self.note_sending(&mut part).await {
                 self.release(std::iter::once(&part).chain(&parts)).await;
@@ -96,6 +109,20 @@ impl Worker {
                 }
             };
             self.follow(part, answered, &mut parts, requests).await;
+        }
+    }
+
+    /// Keeps the leases while it lasts, and leaves out what is no longer this worker's.
+    fn keep_leases(&self, part: &mut Part, parts: &mut [Part], now: Time) {
+        let until = self.lease_until(now);
+        for part in std::iter::once(part).chain(parts) {
+            let keys: Vec<LeaseKey> = part.tickets.iter().map(|ticket| ticket.key).collect();
+            let held = self.tools.store.hold(self.place.id, &keys, until);
+            if held.len() < keys.len() {
+                let held: HashSet<LeaseKey> = held.into_iter().collect();
+                let both = std::mem::take(&mut part.tickets).into_iter().zip(std::mem::take(&mut part.events));
+                (part.tickets, part.events) = both.filter(|(ticket, _)| held.contains(&ticket.key)).unzip();
+            }
         }
     }
 
@@ -126,7 +153,12 @@ impl Worker {
 
     /// Gives back what was certainly not received.
     async fn release<'a>(&self, parts: impl Iterator<Item = &'a Part>) {
-        let due = self.tools.clock.now();
+        self.put_back(parts, None).await;
+    }
+
+    /// The same, until `due` or at once.
+    async fn put_back<'a>(&self, parts: impl Iterator<Item = &'a Part>, until: Option<Time>) {
+        let due = until.unwrap_or_else(|| self.tools.clock.now());
         let (mut keys, mut steps) = (Vec::new(), Vec::new());
         for ticket in parts.flat_map(|part| &part.tickets) {
             if ticket.sending {
@@ -135,7 +167,10 @@ impl Worker {
                 keys.push(ticket.key);
             }
         }
-        self.tools.store.release(self.place.id, &keys);
+        match until {
+            Some(due) => self.tools.store.defer(self.place.id, &keys, due),
+            None => self.tools.store.release(self.place.id, &keys),
+        }
         if !steps.is_empty() {
             self.settle(Conclusion { steps, ..Conclusion::default() }).await;
         }
@@ -169,6 +204,12 @@ impl Worker {
     /// Whether a delivery is to be sent now.
     async fn look_at(&self, ticket: &mut Ticket, event: &mut SealedEvent, now: Time) -> Result<(), Stay> {
         let destination = &self.place.destination;
+        // Before anything else could be said of it: what may have arrived is neither expired nor waiting.
+        let travel = destination.profile().timeout;
+        let too_late = |since: &Time| unknown::is_too_late(destination.dedupe(event), *since, now, travel);
+        if let Some(since) = ticket.unknown_since.filter(too_late) {
+            return Err(Stay::Unknown(since));
+        }
         if ticket.deadline <= now {
             return Err(Outcome::Expired.into());
         }
@@ -203,13 +244,7 @@ impl Worker {
                 return Err(Outcome::Dead { class: FailureClass::Event, failure }.into());
             }
         }
-        let travel = destination.profile().timeout;
-        match ticket.unknown_since {
-            Some(since) if unknown::is_too_late(destination.dedupe(event), since, now, travel) => {
-                Err(Stay::Unknown(since))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Does what the verdicts of one request ask for; what has to be sent again apart is added to `parts`.
@@ -263,8 +298,12 @@ impl Worker {
             steps.push((ticket.key, step));
         }
         if let Some(failure) = blocked {
+            let probed = matches!(self.tools.status.of(&self.place.name), State::Paused { .. });
             self.pause(failure);
-            self.release(parts.iter().chain([&refused, &apart, &again])).await;
+            // The next probe is another event: this one may be the only one that is refused.
+            let next_but_one = probed.then(|| now.plus(self.tools.config.probe_every * 2));
+            self.put_back(std::iter::once(&refused), next_but_one).await;
+            self.release(parts.iter().chain([&apart, &again])).await;
             parts.clear();
         } else {
             if steps.iter().any(|(_, step)| *step == Step::Ended(Outcome::Delivered)) {

@@ -145,7 +145,9 @@ impl Worker {
             }
             (Some((original, _)), Original::Here | Original::Elsewhere) => {
                 let changes = store.changes(&transaction).await?;
-                let worth = worth(&original, &changes, event);
+                // Whichever of them is sent last, or again, says what is left by now.
+                let latest = changes.last().filter(|_| changes.iter().any(|other| other.event_id == event.event_id));
+                let worth = worth(&original, &changes, latest.unwrap_or(event));
                 event.time = after_the_others(&changes, event);
                 event.change = Some(Box::new(Change { original, worth }));
                 let hold = self.place.destination.hold(event).filter(|(until, _)| *until > now);

@@ -450,6 +450,9 @@ pub trait EventStore: Send + Sync {
     /// after a restart they are due at once.
     fn defer(&self, destination: DestinationId, keys: &[LeaseKey], due: Time);
 
+    /// Keeps leases until `until`. Those of `keys` that still hold: the others are somebody else's, or over.
+    fn hold(&self, destination: DestinationId, keys: &[LeaseKey], until: Time) -> Vec<LeaseKey>;
+
     /// How many queued deliveries have their deadline before `until`, to the hour.
     fn expiring(&self, destination: DestinationId, until: Time) -> u64;
 

@@ -36,7 +36,6 @@ async fn nothing_is_sent_while_its_outcome_could_not_be_recorded() {
 }
 
 #[tokio::test]
-#[ignore = "defect: a wait wipes out that it may have arrived"]
 async fn a_wait_does_not_make_certain_what_nobody_knows() {
     let original = event("purchase", "p");
     let queued = Some((original.clone(), Standing::Queued));
@@ -59,7 +58,6 @@ async fn a_wait_does_not_make_certain_what_nobody_knows() {
 }
 
 #[tokio::test]
-#[ignore = "defect: what is no longer this worker's is sent all the same"]
 async fn what_counts_twice_is_not_sent_on_a_lease_that_is_lost() {
     let setting = Setting::new(Dedupe::Never).await;
     setting.answers(ResponseTemplate::new(200)).await;
@@ -71,7 +69,6 @@ async fn what_counts_twice_is_not_sent_on_a_lease_that_is_lost() {
 }
 
 #[tokio::test]
-#[ignore = "defect: leases run out while a batch is taken apart, and others send it too"]
 async fn nobody_else_gets_a_batch_that_is_being_taken_apart() {
     let setting = Setting::new(Dedupe::Always).await;
     let (clock, store, id) = (Arc::clone(&setting.clock), Arc::clone(&setting.store), setting.id);
@@ -94,7 +91,6 @@ async fn nobody_else_gets_a_batch_that_is_being_taken_apart() {
 }
 
 #[tokio::test]
-#[ignore = "defect: the rest of a batch goes to a platform that wants to be left alone"]
 async fn a_rest_counts_for_what_is_left_of_a_batch() {
     for answer in [ResponseTemplate::new(429).insert_header("x-rest", "60"), ResponseTemplate::new(503)] {
         let setting = Setting::new(Dedupe::Always).await;
@@ -105,7 +101,6 @@ async fn a_rest_counts_for_what_is_left_of_a_batch() {
 }
 
 #[tokio::test]
-#[ignore = "defect: the probe is always the event that is refused"]
 async fn one_refused_event_does_not_keep_its_destination_paused() {
     let setting = Setting::new(Dedupe::Always).await;
     let answer = |body: &str| ResponseTemplate::new(if body.contains("wrong") { 401 } else { 200 });
@@ -126,7 +121,6 @@ async fn one_refused_event_does_not_keep_its_destination_paused() {
 }
 
 #[tokio::test]
-#[ignore = "defect: which change has its turn is forgotten with the process"]
 async fn changes_of_one_order_keep_their_order_over_a_restart() {
     let (setting, refunds) = refunded_twice().await;
     setting.answers(ResponseTemplate::new(503).insert_header("retry-after", "600")).await;
@@ -144,7 +138,6 @@ async fn changes_of_one_order_keep_their_order_over_a_restart() {
 }
 
 #[tokio::test]
-#[ignore = "defect: a dead refund that is replayed restores what later ones took back"]
 async fn a_refund_that_is_replayed_after_later_ones_restores_nothing() {
     let (setting, refunds) = refunded_twice().await;
     answers_by(&setting, |body| ResponseTemplate::new(if body.starts_with("r1") { 400 } else { 200 })).await;

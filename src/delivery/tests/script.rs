@@ -56,6 +56,10 @@ impl EventStore for Scripted {
         self.inner.defer(destination, keys, due);
     }
 
+    fn hold(&self, destination: DestinationId, keys: &[LeaseKey], until: Time) -> Vec<LeaseKey> {
+        self.inner.hold(destination, keys, until)
+    }
+
     fn expiring(&self, _: DestinationId, _: Time) -> u64 {
         self.script().expiring
     }

@@ -80,9 +80,12 @@ pub(super) enum Op {
     },
 }
 
+/// Deliveries that end with what is being written.
+pub(super) type Ended = HashSet<(DestinationId, Place)>;
+
 /// What is to be recorded, and a number that tells the asker about it. Applying such a record changes only what is still
 /// as the book said, so that nothing else in the same group can be in its way.
-pub(super) type Decide = Box<dyn FnOnce(&mut Book) -> (Vec<Record>, u64) + Send>;
+pub(super) type Decide = Box<dyn FnOnce(&mut Book, &Ended) -> (Vec<Record>, u64) + Send>;
 
 /// An event, serialised by the task that brings it.
 pub(super) struct Prepared {
@@ -134,7 +137,7 @@ pub(super) struct Group {
     /// Changed events of this group by place.
     changes: HashMap<Place, usize>,
     /// Deliveries that end with this group.
-    ended: HashSet<(DestinationId, Place)>,
+    ended: Ended,
     due: Vec<Due>,
     bytes: usize,
 }
@@ -240,7 +243,7 @@ impl Committer {
                 group.due.push(Due::Registered(ids, reply));
             }
             Op::Record { decide, reply } => {
-                let (records, number) = decide(&mut self.shared.book());
+                let (records, number) = decide(&mut self.shared.book(), &group.ended);
                 group.staged.extend(records.into_iter().map(|record| Staged::Other(Box::new(record))));
                 group.due.push(Due::Recorded(number, reply));
             }

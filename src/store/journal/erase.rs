@@ -15,10 +15,10 @@ use std::{
 
 use super::{
     Shared,
-    book::{Book, Place, offset_of, segment_of},
+    book::{Book, Place, offset_of, place_at, segment_of},
     disk::Disk,
     index::{FullIndex, OpenIndex},
-    log::{self, FullSegment, Log, SegmentIndex, index_name, segment_name, unavailable},
+    log::{self, CHECKPOINT, FullSegment, Log, SegmentIndex, index_name, segment_name, unavailable},
     record::{self, Record},
 };
 use crate::{
@@ -56,9 +56,42 @@ pub(super) fn forget(book: &mut Book, at: Time, places: Vec<Place>) -> (Vec<Reco
     (vec![Record::Forgotten { at, places, skipped }], count)
 }
 
+/// Whether a new segment, and with it a new checkpoint, has to begin first: one of the records is in the segment that is
+/// written to, or the checkpoint may name the person as a visitor whose visit is waited for.
+pub(super) fn needs_new_segment(shared: &Shared, places: &[Place]) -> Result<bool, StoreError> {
+    let (open, targets) = {
+        let log = shared.log();
+        (log.open.number, targets(&log, places)?)
+    };
+    let mut visitors = Vec::new();
+    for (&number, offsets) in &targets {
+        for &offset in offsets {
+            let record = match shared.read(place_at(number, offset)) {
+                Err(StoreError::Damaged(_)) => continue,
+                record => record?,
+            };
+            if number == open && without_person(record.clone(), places).is_some() {
+                return Ok(true);
+            }
+            if let Record::Accepted { waits_for: Some(visitor), .. } = record {
+                visitors.push(visitor);
+            }
+        }
+    }
+    let checkpoint = shared.disk.read(CHECKPOINT).map_err(|error| unavailable(&error))?.unwrap_or_default();
+    let names = |visitor: &VisitorId| {
+        let name = visitor.as_str().as_bytes();
+        checkpoint.windows(name.len()).any(|window| window == name)
+    };
+    Ok(visitors.iter().any(names))
+}
+
 /// Erases the person of these events from every full segment.
 pub(super) fn erase(shared: &Shared, places: &[Place]) -> Result<(), StoreError> {
-    let targets = targets(&shared.log(), places)?;
+    let open = shared.log().open.number;
+    let mut targets = targets(&shared.log(), places)?;
+    // Only what says that they are to be forgotten can be in there.
+    targets.remove(&open);
     for (number, offsets) in targets {
         let file = shared.log().full.get(&number).map(|segment| Arc::clone(&segment.file));
         let Some(file) = file else {

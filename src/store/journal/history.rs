@@ -267,6 +267,11 @@ impl DeliveryHistory {
         history
     }
 
+    /// The first end is the one that is counted.
+    fn end(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
     fn restart(&mut self, state: NewState) {
         self.start = state;
         self.outcome = match state {
@@ -311,7 +316,7 @@ impl Timeline {
                 if let Some(step) = step.filter(|step| *step != Step::Sending) {
                     let history = self.at(destination);
                     if let Step::Ended(outcome) = &step {
-                        history.outcome = Some(outcome.clone());
+                        history.end(outcome.clone());
                     }
                     history.attempts.push((attempt, step));
                 }
@@ -321,14 +326,14 @@ impl Timeline {
                 self.at(destination).notes.push(Note::Discarded { at, reason });
             }
             Record::Spilled { from, to, at, deliveries } => {
-                self.at(from).outcome = Some(Outcome::Skipped(SkipReason::Spilled));
+                self.at(from).end(Outcome::Skipped(SkipReason::Spilled));
                 if deliveries.iter().any(|(about, again)| *about == place && again.is_some()) {
                     self.requeued(to, at, crate::store::Cause::Spilled);
                 }
             }
             Record::Forgotten { skipped, .. } => {
                 for (destination, _) in skipped.into_iter().filter(|(_, about)| *about == place) {
-                    self.at(destination).outcome = Some(Outcome::Skipped(SkipReason::Forgotten));
+                    self.at(destination).end(Outcome::Skipped(SkipReason::Forgotten));
                 }
             }
             Record::Reported { destination, answer, .. } => {

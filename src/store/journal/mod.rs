@@ -22,6 +22,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU32},
     thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -47,7 +48,7 @@ use crate::model::{
 
 /// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// Deliveries of a destination that is no longer configured that are looked at each time.
+/// Deliveries of a destination that is no longer configured that expire in one write.
 const EXPIRED_AT_ONCE: usize = 1000;
 /// Requests that may wait for the committer; more wait at the door.
 const COMMITTER_QUEUE: usize = 1024;
@@ -186,8 +187,12 @@ impl Journal {
     /// What the disk says, or [`StoreError::Damaged`] where starting would lose acknowledged events silently.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Self, StoreError> {
         let (mut log, book, checkpointed) = Log::open(&disk)?;
-        if !book.erasing.is_empty() {
-            erase::erase_at_start(&disk, &mut log, &book)?;
+        let mut erased: Vec<Place> = book.erasing.iter().copied().collect();
+        if !erased.is_empty()
+            && let Err(error) = erase::erase_at_start(&disk, &mut log, &book)
+        {
+            tracing::error!(%error, "somebody who is to be forgotten cannot be erased yet; it is tried again");
+            erased.clear();
         }
         let shared = Arc::new(Shared {
             config,
@@ -202,7 +207,6 @@ impl Journal {
         });
         let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
         let mut committer = Committer::new(Arc::clone(&shared), waiting);
-        let erased: Vec<Place> = shared.book().erasing.iter().copied().collect();
         // The checkpoint may name a visitor, too: it is done when there is a new one.
         if !erased.is_empty() && committer.roll_and_wait() {
             committer.commit(Group::of(Record::Erased { places: erased }));
@@ -216,7 +220,7 @@ impl Journal {
 
     async fn record(
         &self,
-        decide: impl FnOnce(&mut Book) -> (Vec<Record>, u64) + Send + 'static,
+        decide: impl FnOnce(&mut Book, &commit::Ended) -> (Vec<Record>, u64) + Send + 'static,
     ) -> Result<u64, StoreError> {
         self.ask(|reply| Op::Record { decide: Box::new(decide), reply }).await
     }
@@ -296,23 +300,29 @@ impl Journal {
         let known = u16::try_from(self.shared.book().queues.len()).unwrap_or(u16::MAX);
         let registered = self.shared.registered();
         for destination in (0..known).map(DestinationId).filter(|id| !registered.contains(id)) {
-            let leased = self.lease(destination, EXPIRED_AT_ONCE, now, now).await?;
-            let (over, waiting): (Vec<_>, Vec<_>) = leased.into_iter().partition(|leased| leased.deadline <= now);
-            let waiting: Vec<LeaseKey> = waiting.into_iter().map(|leased| leased.key).collect();
-            self.release(destination, &waiting);
-            if !over.is_empty() {
+            loop {
+                let until = now.plus(Duration::from_secs(60));
+                let over = self.lease_expired(destination, EXPIRED_AT_ONCE, now, until).await?;
+                if over.is_empty() {
+                    break;
+                }
                 let steps = over.into_iter().map(|leased| (leased.key, Step::Ended(Outcome::Expired))).collect();
-                self.settle(Settlement {
-                    destination,
-                    at: now,
-                    attempt: None,
-                    steps,
-                    mark: None,
-                    exhibits: Vec::new(),
-                })
-                .await?;
+                let (attempt, mark, exhibits) = (None, None, Vec::new());
+                self.settle(Settlement { destination, at: now, attempt, steps, mark, exhibits }).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Erases the person of these events, of whom that is recorded to be done.
+    /// One that was begun before may have left nothing but the checkpoint that tells of it.
+    async fn erase(&self, places: Vec<Place>, begun: bool) -> Result<(), StoreError> {
+        let (to_look, to_erase) = (places.clone(), places.clone());
+        if begun || self.blocking(move |shared| erase::needs_new_segment(shared, &to_look)).await? {
+            self.ask(|reply| Op::Roll { reply }).await?;
+        }
+        self.blocking(move |shared| erase::erase(shared, &to_erase)).await?;
+        self.record(move |_, _| (vec![Record::Erased { places }], 0)).await?;
         Ok(())
     }
 
@@ -426,6 +436,12 @@ impl EventStore for Journal {
         }
     }
 
+    fn hold(&self, destination: DestinationId, keys: &[LeaseKey], until: Time) -> Vec<LeaseKey> {
+        let mut book = self.shared.book();
+        let queue = book.queue(destination);
+        keys.iter().copied().filter(|key| queue.renew(*key, until)).collect()
+    }
+
     fn expiring(&self, destination: DestinationId, until: Time) -> u64 {
         self.shared.book().queue(destination).expiring(until)
     }
@@ -457,7 +473,7 @@ impl EventStore for Journal {
     }
 
     async fn pause(&self, destination: DestinationId, pause: Option<OperatorPause>) -> Result<(), StoreError> {
-        self.record(move |_| (vec![Record::Steered { destination, pause }], 0)).await?;
+        self.record(move |_, _| (vec![Record::Steered { destination, pause }], 0)).await?;
         Ok(())
     }
 
@@ -484,7 +500,7 @@ impl EventStore for Journal {
         let _alone = self.operator.lock().await;
         let Requeue { destination, events, at, due } = requeue;
         let again = self.blocking(move |shared| operator::again(shared, destination, &events)).await?;
-        self.record(move |book| operator::requeue(book, destination, at, due, Cause::Operator, again)).await
+        self.record(move |book, _| operator::requeue(book, destination, at, due, Cause::Operator, again)).await
     }
 
     async fn discard(
@@ -496,7 +512,7 @@ impl EventStore for Journal {
     ) -> Result<u64, StoreError> {
         let _alone = self.operator.lock().await;
         let events = events.to_vec();
-        self.record(move |book| operator::discard(book, destination, &events, reason, at)).await
+        self.record(move |book, _| operator::discard(book, destination, &events, reason, at)).await
     }
 
     async fn spill(
@@ -510,7 +526,7 @@ impl EventStore for Journal {
         let _alone = self.operator.lock().await;
         let spillable = self.blocking(move |shared| operator::spillable(shared, from, to, &*takes, max)).await?;
         let (deliveries, left) = spillable;
-        let moved = self.record(move |book| operator::spill(book, from, to, at, deliveries)).await?;
+        let moved = self.record(move |book, ended| operator::spill(book, ended, from, to, at, deliveries)).await?;
         Ok(Spill { moved, left })
     }
 
@@ -537,7 +553,7 @@ impl EventStore for Journal {
             None => Vec::new(),
         };
         let record = Record::Reported { destination, receipt, answer: answer.clone() };
-        self.record(move |book| {
+        self.record(move |book, _| {
             let due = resend.unwrap_or(answer.at);
             let (again, count) = operator::requeue(book, destination, answer.at, due, Cause::Report, again);
             (std::iter::once(record).chain(again).collect(), count)
@@ -562,11 +578,9 @@ impl EventStore for Journal {
             return Ok(Forgotten::default());
         }
         let events = places.len() as u64;
-        let (of, to_erase) = (places.clone(), places.clone());
-        let skipped = self.record(move |book| erase::forget(book, at, of)).await?;
-        self.ask(|reply| Op::Roll { reply }).await?;
-        self.blocking(move |shared| erase::erase(shared, &to_erase)).await?;
-        self.record(move |_| (vec![Record::Erased { places }], 0)).await?;
+        let of = places.clone();
+        let skipped = self.record(move |book, _| erase::forget(book, at, of)).await?;
+        self.erase(places, false).await?;
         Ok(Forgotten { events, skipped, visitors })
     }
 
@@ -604,6 +618,10 @@ impl EventStore for Journal {
 
     async fn retain(&self, now: Time) -> Result<(), StoreError> {
         let _alone = self.operator.lock().await;
+        let to_erase: Vec<Place> = self.shared.book().erasing.iter().copied().collect();
+        if !to_erase.is_empty() {
+            self.erase(to_erase, true).await?;
+        }
         self.expire_unregistered(now).await?;
         self.ask(|reply| Op::Retain { now, reply }).await
     }

@@ -2,6 +2,8 @@
 //! the committer; then the committer records what is still so by the book. Callers hold `Journal::operator`, so that in
 //! between nobody else does such a thing.
 
+use std::{collections::HashSet, time::Duration};
+
 use super::{
     Shared,
     book::{Book, Place},
@@ -12,6 +14,9 @@ use crate::{
     model::{DestinationId, Outcome, SealedEvent, Time, TransactionId},
     store::{Cause, Receipt, Step, StoreError},
 };
+
+/// How long what is to be handed over is leased to nobody.
+const RESERVED: Duration = Duration::from_secs(60);
 
 /// Those of `events` whose delivery has ended, as they are to be queued again.
 pub(super) fn again(
@@ -101,13 +106,16 @@ pub(super) fn spillable(
 /// What records the handing over, and how many deliveries it is.
 pub(super) fn spill(
     book: &mut Book,
+    ended: &HashSet<(DestinationId, Place)>,
     from: DestinationId,
     to: DestinationId,
     at: Time,
     mut deliveries: Vec<Handover>,
 ) -> (Vec<Record>, u64) {
     let queue = book.queue(from);
-    deliveries.retain(|(place, _)| queue.is_unsent(*place));
+    deliveries.retain(|(place, _)| queue.is_unsent(*place) && !ended.contains(&(from, *place)));
+    // From now until this is on disk nobody may lease it; should the disk fail, it comes back.
+    deliveries.iter().for_each(|(place, _)| queue.reserve(*place, at.plus(RESERVED)));
     let count = deliveries.len() as u64;
     let record = Record::Spilled { from, to, at, deliveries };
     (if count == 0 { Vec::new() } else { vec![record] }, count)

@@ -16,7 +16,8 @@ use crate::{
 /// Deadlines are kept to this: the queue of a destination that is paused is looked through when one has passed, and ten
 /// minutes are little next to days.
 const DEADLINE_UNIT_MS: i64 = 600_000;
-/// Of a batch from a backlog, this share is of the newest: what comes after an outage does not wait for all of it.
+/// Of a batch from a backlog, this share is of the newest: what comes after an outage does not wait for all of it. And this
+/// share is of those that were never tried, whatever else is due.
 const FRESH_SHARE: usize = 4;
 /// Receipts that are remembered; more could not be asked about, as Google allows 50,000 such questions a day.
 const RECEIPTS_MAX: usize = 50_000;
@@ -115,6 +116,8 @@ pub(super) struct Queue {
     later_due: HashMap<Place, Time>,
     leased: HashMap<Place, Lease>,
     next_token: u64,
+    /// How often anything was asked for.
+    leases: usize,
     /// How many are queued with each deadline.
     deadlines: BTreeMap<Deadline, u64>,
     /// All but `queued`, which is counted where they lie.
@@ -223,7 +226,12 @@ impl Queue {
     pub(super) fn lease(&mut self, max: usize, now: Time, until: Time) -> Vec<Taken> {
         self.take_back(now);
         let mut taken = Vec::new();
-        while taken.len() < max {
+        // A batch too small to be shared is a fresh one now and then.
+        self.leases = self.leases.wrapping_add(1);
+        let small = usize::from(max < FRESH_SHARE && self.leases.is_multiple_of(FRESH_SHARE));
+        let untried = (max / FRESH_SHARE).max(small).min(self.in_ready());
+        let from_later = max - untried;
+        while taken.len() < from_later {
             match self.later.first_key_value() {
                 Some((&(due, place), &tries)) if due <= now => {
                     self.later.pop_first();
@@ -233,7 +241,7 @@ impl Queue {
                 _ => break,
             }
         }
-        let fresh = if self.in_ready() > 2 * max { (max - taken.len()) / FRESH_SHARE } else { 0 };
+        let fresh = if self.in_ready() > 2 * max { ((max - taken.len()) / FRESH_SHARE).max(small) } else { 0 };
         for newest in (0..max - taken.len()).map(|nth| nth < fresh) {
             let next = loop {
                 let end = if newest { self.ready.pop_back() } else { self.ready.pop_front() };
@@ -295,6 +303,22 @@ impl Queue {
 
     pub(super) fn holds(&self, key: LeaseKey) -> bool {
         self.leased.get(&key.event).is_some_and(|lease| lease.token == key.token)
+    }
+
+    /// Keeps a lease until `until`; whether it holds.
+    pub(super) fn renew(&mut self, key: LeaseKey, until: Time) -> bool {
+        let holds = self.holds(key);
+        if let Some(lease) = self.leased.get_mut(&key.event).filter(|_| holds) {
+            lease.until = lease.until.max(until);
+        }
+        holds
+    }
+
+    /// Keeps a waiting delivery from being leased until it is decided, or until `until`.
+    pub(super) fn reserve(&mut self, place: Place, until: Time) {
+        if let Some(tries) = self.pull(place) {
+            self.hand_out(vec![(place, tries)], until);
+        }
     }
 
     /// Ends a lease: the delivery is due at `due`, or at once.
