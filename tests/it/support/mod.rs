@@ -1,5 +1,7 @@
 //! A relay in a temporary directory, as its own process, and the platforms it delivers to.
 
+mod load;
+
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -13,6 +15,8 @@ use conversion_relay::{
     sandbox::{self, Sandbox},
 };
 use serde_json::Value;
+
+pub(crate) use load::Load;
 
 /// The key of the configuration that [`Setup`] writes.
 pub(crate) const KEY: &str = "key-of-the-test-shop";
