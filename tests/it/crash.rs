@@ -2,16 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, PATIENCE, Platforms, Relay, Setup};
+use crate::support::{Load, Platforms, Relay, Setup};
 
 const EVENTS: usize = 200;
 const CLIENTS: usize = 32;
@@ -24,20 +20,6 @@ fn purchase(i: usize) -> Value {
         "user": { "email": format!("customer{i}@example.com") },
         "context": { "gclid": format!("Click-{i}"), "url": "https://shop.example/", "user_agent": "test" },
     })
-}
-
-/// Posts one event until it is acknowledged, wherever the relay is at that moment.
-async fn until_acknowledged(address: &Mutex<String>, event: &Value) {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("a client");
-    loop {
-        let url = format!("{}/v1/events", address.lock().expect("no panic"));
-        let request = client.post(url).bearer_auth(KEY).header("content-type", "application/json");
-        match request.body(event.to_string()).send().await {
-            Ok(answer) if answer.status() == 202 => return,
-            Ok(answer) => assert!(answer.status().is_server_error(), "{}", answer.status()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    }
 }
 
 /// How often each id arrived at each platform.
@@ -63,37 +45,16 @@ async fn every_acknowledged_event_survives_twenty_kills_under_one_id() {
                 [destinations.events]\npurchase = \"Offline purchase\"\n";
     let setup = Setup::new(&(platforms.destinations() + file));
     let mut relay = setup.start();
-    let address = Arc::new(Mutex::new(relay.public.clone()));
-    let (next, acknowledged) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (address, next, acknowledged) = (Arc::clone(&address), Arc::clone(&next), Arc::clone(&acknowledged));
-            tokio::spawn(async move {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= EVENTS {
-                        return;
-                    }
-                    until_acknowledged(&address, &purchase(i)).await;
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&relay, CLIENTS, EVENTS, purchase);
     for kill in 0..KILLS {
         // Spread over the run: a kill comes when its share of events is acknowledged, at a moment nobody chose.
-        let share = EVENTS * kill / KILLS;
-        while acknowledged.load(Ordering::Relaxed) < share {
-            tokio::task::yield_now().await;
-        }
+        load.acknowledged(EVENTS * kill / KILLS).await;
         tokio::time::sleep(Duration::from_micros(u64::from(rand::random::<u16>()) / 2)).await;
         relay.kill();
         relay = setup.start();
-        *address.lock().expect("no panic") = relay.public.clone();
+        load.goes_on_at(&relay);
     }
-    for client in clients {
-        tokio::time::timeout(PATIENCE, client).await.expect("in time").expect("no panic");
-    }
+    load.finish().await;
     let balance = relay.settled().await;
     assert_eq!(balance["accepted"], EVENTS, "{balance}");
     for (name, counts) in balance["destinations"].as_object().expect("destinations") {

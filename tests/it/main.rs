@@ -1,8 +1,10 @@
 //! Journeys through the real binary and the real router, over real HTTP, against the strict sandbox.
 
 mod bad_input;
+mod clock;
 mod crash;
 mod delivery;
+mod faults;
 mod ga4;
 mod google_ads;
 mod http;

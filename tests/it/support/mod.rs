@@ -1,5 +1,7 @@
 //! A relay in a temporary directory, as its own process, and the platforms it delivers to.
 
+mod load;
+
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -9,10 +11,14 @@ use std::{
 };
 
 use conversion_relay::{
-    model::SystemClock,
+    app, config,
+    model::{Clock, MockClock, SystemClock},
     sandbox::{self, Sandbox},
+    store,
 };
 use serde_json::Value;
+
+pub(crate) use load::Load;
 
 /// The key of the configuration that [`Setup`] writes.
 pub(crate) const KEY: &str = "key-of-the-test-shop";
@@ -32,11 +38,70 @@ pub(crate) struct Platforms {
 impl Platforms {
     /// Starts them.
     pub(crate) async fn start() -> Self {
+        Self::start_at(Arc::new(SystemClock)).await
+    }
+
+    /// Starts them with a clock of their own.
+    pub(crate) async fn start_at(clock: Arc<dyn Clock>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let sandbox = Sandbox::new(Arc::new(SystemClock), sandbox::Config::default());
+        let sandbox = Sandbox::new(clock, sandbox::Config::default());
         let serving = tokio::spawn(sandbox::serve(listener, Arc::clone(&sandbox), std::future::pending()));
         Self { sandbox, url, _serving: serving }
+    }
+
+    /// A destination of every kind: `meta`, `google`, `google-ads` and `analytics` here, and the file `import-file`. Refunds
+    /// and leads are mapped too. A request that is not answered is given up soon.
+    pub(crate) fn everywhere(&self) -> String {
+        let url = &self.url;
+        let credentials = format!(
+            "credentials = {{ client_id = \"id\", client_secret = \"secret\", refresh_token = \"refresh\" }}\n\
+             token_url = \"{url}/oauth/token\"\nhold_after_click = \"0s\"\ntimeout = \"1s\""
+        );
+        format!(
+            r#"
+[[destinations]]
+name = "meta"
+kind = "meta"
+pixel_id = "1234567890"
+access_token = "test-token"
+base_url = "{url}/meta"
+timeout = "1s"
+events = {{ purchase = "Purchase", generate_lead = "Lead", refund = "Refund" }}
+
+[[destinations]]
+name = "google"
+kind = "data_manager"
+operating_account = "123-456-7890"
+base_url = "{url}/google"
+{credentials}
+events = {{ purchase = "987654321", generate_lead = "987654322", refund = "adjust" }}
+
+[[destinations]]
+name = "google-ads"
+kind = "google_ads"
+customer_id = "123-456-7890"
+base_url = "{url}/google-ads"
+requests_per_day = 86400000
+{credentials}
+events = {{ purchase = "987654321", generate_lead = "987654322", refund = "adjust" }}
+
+[[destinations]]
+name = "analytics"
+kind = "ga4"
+measurement_id = "G-ABC1234567"
+api_secret = "secret-of-the-test"
+base_url = "{url}/ga4"
+timeout = "1s"
+events = {{ purchase = "purchase", generate_lead = "generate_lead", refund = "refund" }}
+
+[[destinations]]
+name = "import-file"
+kind = "file"
+format = "jsonl"
+events = {{ purchase = "Purchase", generate_lead = "Lead", refund = "Refund" }}
+"#
+        )
     }
 
     /// A Meta and a Data Manager destination here.
@@ -159,7 +224,43 @@ drain = "5s"
             format!("http://{}", found.expect("an address"))
         };
         let (public, admin) = (address("listening on http://"), address("operator on http://"));
-        Relay { child, banner, public, admin, client: reqwest::Client::new() }
+        Relay { process: Process::Child(child), banner, public, admin, client: reqwest::Client::new() }
+    }
+
+    /// Starts the relay in this process, with the test's clock.
+    pub(crate) async fn start_here(&self, clock: &Arc<MockClock>) -> Relay {
+        let clock = Arc::clone(clock);
+        let running = app::start(self.configuration(), clock).await.unwrap_or_else(|error| panic!("{error}"));
+        let address = |at: std::net::SocketAddr| format!("http://{at}");
+        let (public, admin) = (address(running.public), address(running.admin));
+        let process = Process::Here(Box::new(running));
+        Relay { process, banner: Vec::new(), public, admin, client: reqwest::Client::new() }
+    }
+
+    fn configuration(&self) -> config::Config {
+        let environment = self.environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        config::load(Some(self.config()), &environment.collect()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Counts everything on disk, with no relay running: that has to be what the balance says.
+    pub(crate) async fn audit(&self) -> u64 {
+        let configuration = self.configuration();
+        let open = move || (store::sled::open(&configuration.store), configuration.destinations);
+        let (stores, destinations) = tokio::task::spawn_blocking(open).await.expect("no panic");
+        let stores = stores.unwrap_or_else(|error| panic!("{error}"));
+        app::register(&stores, &destinations).await.expect("registers");
+        let audit = stores.events.audit().await.expect("counts");
+        assert_eq!(audit.drift, [], "on disk, and by the balance");
+        audit.events
+    }
+
+    /// The lines of all import files.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.data().join("files")).expect("reads");
+        let mut files: Vec<_> = files.map(|entry| entry.expect("reads").path()).collect();
+        files.sort();
+        let text = files.iter().map(|path| std::fs::read_to_string(path).expect("reads"));
+        text.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
     /// What all processes started on this logged.
@@ -190,9 +291,16 @@ impl Answer {
     }
 }
 
+/// Where a relay runs.
+enum Process {
+    Child(Child),
+    Here(Box<app::Running>),
+    Ended,
+}
+
 /// A running relay. Killed when dropped.
 pub(crate) struct Relay {
-    child: Child,
+    process: Process,
     /// What it said at its start.
     pub(crate) banner: Vec<String>,
     /// `http://127.0.0.1:PORT` of the public listener.
@@ -246,24 +354,75 @@ impl Relay {
         }
     }
 
+    /// Posts to the admin listener, which has to do it.
+    pub(crate) async fn steer(&self, path: &str, body: &Value) -> Value {
+        let request = self.client.post(format!("{}{path}", self.admin)).header("content-type", "application/json");
+        let answer = Self::send(request.body(body.to_string())).await;
+        assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text);
+        answer.json()
+    }
+
+    /// Waits until the admin listener says what it should.
+    pub(crate) async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let answer = self.admin(path).await;
+            if good(&answer) {
+                return answer;
+            }
+            assert!(began.elapsed() < PATIENCE, "{path} never got there: {answer}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The balance: for every destination the five numbers sum up to what was accepted.
+    pub(crate) async fn balanced(&self) -> Value {
+        let balance = self.admin("/v1/balance").await;
+        for (name, counts) in balance["destinations"].as_object().expect("destinations") {
+            let counts = counts.as_object().expect("counts");
+            let sum: u64 = counts.values().filter_map(Value::as_u64).sum();
+            assert_eq!((counts.len(), Some(sum)), (5, balance["accepted"].as_u64()), "{name}: {balance}");
+        }
+        balance
+    }
+
     /// SIGKILL, as a crash does it.
     pub(crate) fn kill(mut self) {
-        self.child.kill().expect("kills");
-        self.child.wait().expect("ends");
+        let child = self.child();
+        child.kill().expect("kills");
+        child.wait().expect("ends");
     }
 
     /// SIGTERM, as an operator does it. Whether it ended well.
     pub(crate) fn terminate(mut self) -> bool {
-        let pid = self.child.id().to_string();
+        let child = self.child();
+        let pid = child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
-        self.child.wait().expect("ends").success()
+        child.wait().expect("ends").success()
+    }
+
+    fn child(&mut self) -> &mut Child {
+        match &mut self.process {
+            Process::Child(child) => child,
+            Process::Here(_) | Process::Ended => panic!("is no process of its own"),
+        }
+    }
+
+    /// Ends a relay that runs in this process, as SIGTERM does.
+    pub(crate) async fn stop(mut self) {
+        match std::mem::replace(&mut self.process, Process::Ended) {
+            Process::Here(running) => running.stop().await,
+            Process::Child(_) | Process::Ended => panic!("does not run here"),
+        }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _killed = self.child.kill();
-        let _ended = self.child.wait();
+        if let Process::Child(child) = &mut self.process {
+            // It may have ended already.
+            let _killed = child.kill();
+            let _ended = child.wait();
+        }
     }
 }
