@@ -386,7 +386,13 @@ impl Committer {
     /// Writes, syncs, applies, answers; or answers that it could not.
     pub(super) fn commit(&mut self, group: Group) {
         let Group { staged, due, .. } = group;
-        let written = if staged.is_empty() { Ok(Vec::new()) } else { self.write(&staged) };
+        // A group in which nothing is new, all duplicates say, writes nothing: the bytes of the last one must not count again.
+        let written = if staged.is_empty() {
+            self.buffer.clear();
+            Ok(Vec::new())
+        } else {
+            self.write(&staged)
+        };
         match written {
             Ok(offsets) => {
                 self.apply(staged, &offsets);

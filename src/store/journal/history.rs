@@ -196,7 +196,10 @@ pub(super) fn original(
     let by_transaction = names.iter().map(|name| record::transaction_key(name, transaction));
     // Without a transaction of its own, a conversion goes by its id.
     for key in by_transaction.chain(std::iter::once(record::id_key(transaction.as_str()))) {
-        for at in shared.log().candidates(key)? {
+        // Not in the head of the loop: the lock would be held all through it, and taken again in it. With the committer
+        // waiting in between, both would wait for ever.
+        let candidates = shared.log().candidates(key)?;
+        for at in candidates {
             let Some((place, event)) = shared.event_at(at)? else { continue };
             let same = names.contains(&event.name) && event.transaction() == transaction.as_str();
             if same && latest.as_ref().is_none_or(|(known, _)| *known < place) {

@@ -71,6 +71,24 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_is_no_news_takes_no_room_in_the_journal() {
+    let disk = SimulatedDisk::default();
+    let stores = open(&disk);
+    let ids = two(&stores).await;
+    for id in ["e0", "e0", "e0", "e1", "e1", "e2"] {
+        stores.events.accept(vec![queued(purchase(id, START), &ids)]).await.expect("accepts");
+    }
+    let file = disk.open("00000001.log").expect("opens");
+    let mut bytes = vec![0; usize::try_from(file.length().expect("reads")).expect("fits")];
+    file.read_at(&mut bytes, 0).expect("reads");
+    let (mut rest, mut records) = (&bytes[..], 0);
+    while let Some(frame) = record::frame(rest) {
+        (rest, records) = (&rest[frame.len()..], records + 1);
+    }
+    assert_eq!((rest.len(), records), (0, 4), "the destinations and three events, and nothing between them");
+}
+
+#[tokio::test]
 async fn nothing_is_acknowledged_before_its_sync() {
     let disk = SimulatedDisk::default();
     let stores = open(&disk);
