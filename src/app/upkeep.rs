@@ -48,6 +48,7 @@ impl Upkeep {
         let mut dead = DeadLetters::default();
         let mut warned_at: Option<Time> = None;
         let mut rounds: u64 = 0;
+        self.warn_of_left_behind();
         loop {
             let now = self.clock.now();
             if rounds.is_multiple_of(LOOK_ROUNDS) {
@@ -169,6 +170,19 @@ impl Upkeep {
         Ok(open)
     }
 
+    /// What waits for a destination that was renamed or taken out is in no list of destinations: here it is said.
+    fn warn_of_left_behind(&self) {
+        let configured: Vec<DestinationId> = self.places.iter().map(|place| place.id).collect();
+        let deliveries = left_behind(&self.stores.events.balance().destinations, &configured);
+        if deliveries > 0 {
+            tracing::warn!(
+                deliveries,
+                "deliveries wait for a destination that is not configured any more; under its old name it goes on with \
+                 them, otherwise they expire"
+            );
+        }
+    }
+
     fn warn_of_versions(&self, now: Time) {
         for place in self.places.iter() {
             let Some(days) = telemetry::api_days_left(place, now).filter(|days| *days <= WARN_DAYS) else { continue };
@@ -202,6 +216,11 @@ struct DeadLetters {
     at: Option<Time>,
 }
 
+/// How many deliveries are queued for destinations that are not configured.
+fn left_behind(counts: &[(DestinationId, Counts)], configured: &[DestinationId]) -> u64 {
+    counts.iter().filter(|(id, _)| !configured.contains(id)).map(|(_, counts)| counts.queued).sum()
+}
+
 /// How many deliveries two counts disagree about.
 fn difference(a: Counts, b: Counts) -> u64 {
     let list = |counts: Counts| [counts.delivered, counts.skipped, counts.dead, counts.expired, counts.queued];
@@ -225,5 +244,14 @@ mod tests {
         assert_eq!(difference(counts(5, 2), counts(5, 2)), 0);
         assert_eq!(difference(counts(5, 2), counts(6, 1)), 1);
         assert_eq!(difference(counts(5, 2), counts(5, 9)), 7);
+    }
+
+    #[test]
+    fn what_waits_for_a_destination_that_was_taken_out_is_noticed() {
+        let counts = |queued| Counts { delivered: 9, queued, ..Counts::default() };
+        let all = [(DestinationId(0), counts(3)), (DestinationId(1), counts(5)), (DestinationId(2), counts(0))];
+        assert_eq!(left_behind(&all, &[DestinationId(0), DestinationId(2)]), 5);
+        assert_eq!(left_behind(&all, &[DestinationId(1)]), 3);
+        assert_eq!(left_behind(&all, &[DestinationId(0), DestinationId(1)]), 0);
     }
 }
