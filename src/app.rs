@@ -94,7 +94,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
 
     let metrics = delivery::Metrics::default();
     let (status, observed) = (Status::default(), Observed::default());
-    let places: Arc<Vec<Place>> = Arc::new(config.destinations.iter().zip(&ids).map(place).collect());
+    let places = Arc::new(places(&config.destinations, &ids));
     let routes = routes(&config.destinations, &ids);
     let pipeline =
         Arc::new(Pipeline::new(stores.clone(), routes, config.pipeline, Arc::clone(&clock), metrics.clone()));
@@ -188,8 +188,8 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
     destinations.iter().zip(ids).map(route).collect()
 }
 
-fn place((config, &id): (&DestinationConfig, &DestinationId)) -> Place {
-    Place {
+fn places(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Place> {
+    let place = |(config, &id): (&DestinationConfig, &DestinationId)| Place {
         name: config.name.clone(),
         kind: config.kind,
         id,
@@ -199,7 +199,9 @@ fn place((config, &id): (&DestinationConfig, &DestinationId)) -> Place {
         events: config.events.clone(),
         sources: config.sources.clone(),
         fallback_for: config.fallback_for.clone(),
-    }
+        has_fallback: destinations.iter().any(|other| other.fallback_for.as_ref() == Some(&config.name)),
+    };
+    destinations.iter().zip(ids).map(place).collect()
 }
 
 fn served_files(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<ServedFile> {

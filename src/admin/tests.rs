@@ -44,6 +44,7 @@ pub(super) fn place(text: &str, id: u16, kind: &str, table: &str, fallback_for: 
         events: [purchase].into(),
         sources: None,
         fallback_for,
+        has_fallback: false,
     }
 }
 

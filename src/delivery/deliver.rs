@@ -12,7 +12,7 @@ use super::{
     send::Answered,
     settle::Conclusion,
     unknown,
-    worker::{REST_MAX, STORE_AGAIN, Worker},
+    worker::{LEASE_GRACE, REST_MAX, STORE_AGAIN, Worker},
 };
 use crate::{
     destinations::{Dedupe, Unsendable, Verdict},
@@ -22,6 +22,8 @@ use crate::{
 
 /// Extra requests that taking apart one refused batch may cost; then the rest is tried later.
 const ISOLATE_REQUESTS_MAX: usize = 64;
+/// Each of them waits for the platform's limit, but no longer than this: it is made up for later.
+const ISOLATE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A leased delivery without its event.
 struct Ticket {
@@ -89,6 +91,11 @@ impl Worker {
                 self.release(std::iter::once(&part).chain(&parts)).await;
                 return;
             }
+            if requests > 0 {
+                // The platform's limit holds for taking apart, too.
+                let wait = self.pace().allowed_in().min(ISOLATE_WAIT_MAX);
+                tokio::time::sleep(wait).await;
+            }
             self.keep_leases(&mut part, &mut parts, now);
             if part.tickets.is_empty() {
                 continue;
@@ -126,13 +133,13 @@ impl Worker {
         }
     }
 
-    /// Records that events are being sent which the platform would count twice if they were sent again: after a crash
-    /// nobody would know. `false` if that cannot be recorded; then they are not to be sent.
+    /// Records that events are being sent which must not go out once more in ignorance: the platform would count them twice, or
+    /// a file could be given them. After a crash nobody would know. `false` if that cannot be recorded; then they are not to be sent.
     async fn note_sending(&self, part: &mut Part) -> bool {
         let destination = &self.place.destination;
         let mut steps = Vec::new();
         for (ticket, event) in part.tickets.iter_mut().zip(&part.events) {
-            if !ticket.sending && destination.dedupe(event) == Dedupe::Never {
+            if !ticket.sending && (self.place.has_fallback || destination.dedupe(event) == Dedupe::Never) {
                 ticket.sending = true;
                 steps.push((ticket.key, Step::Sending));
             }
@@ -204,6 +211,8 @@ impl Worker {
     /// Whether a delivery is to be sent now.
     async fn look_at(&self, ticket: &mut Ticket, event: &mut SealedEvent, now: Time) -> Result<(), Stay> {
         let destination = &self.place.destination;
+        // The clock may have been ahead when it came: platforms refuse what is still to come.
+        event.received_at = event.received_at.min(now);
         // Before anything else could be said of it: what may have arrived is neither expired nor waiting.
         let travel = destination.profile().timeout;
         let too_late = |since: &Time| unknown::is_too_late(destination.dedupe(event), *since, now, travel);
@@ -213,7 +222,7 @@ impl Worker {
         if ticket.deadline <= now {
             return Err(Outcome::Expired.into());
         }
-        let until = self.lease_until(now);
+        let until = now.plus(travel * 2 + LEASE_GRACE);
         let wait = |due: Time, reason: WaitReason| Stay::Step(Step::Wait { due: due.min(ticket.deadline), reason });
         if event.name.is_change() {
             match self.turn(ticket.key.event, event, now, until).await {

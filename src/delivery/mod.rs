@@ -74,6 +74,8 @@ pub struct Place {
     pub sources: Option<BTreeSet<SourceName>>,
     /// It gets only what its operator hands over from that destination.
     pub fallback_for: Option<DestinationName>,
+    /// Whether some file gets what its operator hands over from here.
+    pub has_fallback: bool,
 }
 
 /// What every worker is given.

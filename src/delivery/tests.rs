@@ -164,6 +164,7 @@ impl Setting {
             events,
             sources: None,
             fallback_for: None,
+            has_fallback: false,
         };
         let second = Duration::from_secs(1);
         let config = Config {
@@ -269,11 +270,11 @@ async fn what_would_count_twice_is_noted_before_it_is_sent() {
         let hanging = ResponseTemplate::new(200).set_delay(Duration::from_secs(3600));
         setting.answers(hanging).await;
         let leased = setting.lease(vec![event("purchase", "p")]).await;
-        let worker = Arc::clone(&setting.worker);
+        let (worker, key) = (Arc::clone(&setting.worker), leased[0].key);
         let sending = tokio::spawn(async move { worker.deliver(leased).await });
         until(async || !setting.got().await.is_empty()).await;
         sending.abort();
-        setting.clock.advance(DAY * 2);
+        setting.store.release(setting.id, &[key]);
         let again = setting.lease_again().await;
         assert_eq!(again[0].unknown_since.is_some(), noted, "{dedupe:?}");
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::Time,
-    store::{Health, Leased},
+    store::{Health, LeaseKey, Leased},
 };
 
 /// The longest a worker sleeps before it looks at the clock again, so that a clock that jumps is noticed.
@@ -26,8 +26,11 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(100);
 /// How often a worker that gathers looks whether a full batch has come together.
 const LOOK: Duration = Duration::from_millis(10);
-/// A lease holds for the request's own timeout and this, so that settling has time.
+/// Outcomes are kept being recorded for so long; and a change keeps its place for so long after its request.
 pub(super) const LEASE_GRACE: Duration = Duration::from_secs(60);
+/// A lease ends when its task does, however that ends. By the clock it would end in the middle of a request when the clock
+/// jumps, and the event would go out twice.
+const LEASE: Duration = Duration::from_secs(366 * 86_400);
 /// How long to wait before the store is tried again when it fails.
 pub(super) const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// No rest that a platform asks for is kept longer than this at a stretch; then one request finds out.
@@ -68,7 +71,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// How long until the platform's limit lets another request through.
-    fn allowed_in(&mut self) -> Duration {
+    pub(super) fn allowed_in(&mut self) -> Duration {
         self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait(Instant::now()))
     }
 
@@ -82,19 +85,24 @@ impl Pace {
     }
 }
 
-/// A place among the requests in flight. Given back when dropped, also by a panic.
-struct Slot(Arc<Worker>);
+/// A place among the requests in flight, and what was leased for it. Given back when dropped, also by a panic.
+struct Slot {
+    worker: Arc<Worker>,
+    keys: Vec<LeaseKey>,
+}
 
 impl Slot {
-    fn take(worker: &Arc<Worker>) -> Self {
+    fn take(worker: &Arc<Worker>, leased: &[Leased]) -> Self {
         worker.with_limit(Limit::start);
-        Self(Arc::clone(worker))
+        Self { worker: Arc::clone(worker), keys: leased.iter().map(|leased| leased.key).collect() }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.with_limit(Limit::end);
+        self.worker.with_limit(Limit::end);
+        // What was settled or put back holds no lease any more.
+        self.worker.tools.store.release(self.worker.place.id, &self.keys);
     }
 }
 
@@ -155,7 +163,7 @@ impl Worker {
                         worker.note_start();
                         if let Some(leased) = worker.lease(size, now).await {
                             let worker = Arc::clone(&worker);
-                            let slot = Slot::take(&worker);
+                            let slot = Slot::take(&worker, &leased);
                             in_flight.spawn(async move {
                                 worker.deliver(leased).await;
                                 drop(slot);
@@ -244,7 +252,7 @@ impl Worker {
 
     /// When leases that are taken now run out.
     pub(super) fn lease_until(&self, now: Time) -> Time {
-        now.plus(self.place.destination.profile().timeout * 2 + LEASE_GRACE)
+        now.plus(LEASE)
     }
 
     async fn lease(&self, size: usize, now: Time) -> Option<Vec<Leased>> {

@@ -324,7 +324,6 @@ async fn a_clock_that_jumps_a_day_ahead_and_back_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: a delivery that failed while the clock was ahead waits until it shows that time again"]
 async fn what_was_put_off_by_a_wrong_clock_goes_out_when_it_is_right_again() {
     let world = World::with(&["meta", "google", "analytics"], &[]).await;
     let relay = world.start().await;
@@ -353,7 +352,6 @@ async fn what_expired_by_a_wrong_clock_can_be_sent_after_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: leases run out by the wall clock, also while their request is under way"]
 async fn a_jump_while_a_request_is_under_way_does_not_send_it_twice() {
     let world = World::with(&["analytics"], &[("timeout = \"1s\"", "timeout = \"20s\"")]).await;
     world.fail(Platform::Ga4, Fault::new(FaultMode::Slow).delay(3 * SECOND));

@@ -178,12 +178,16 @@ async fn kills_under_load_with_every_platform_failing_lose_nothing_and_double_no
         assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), expected, "{name}: each, under its one id");
     }
     let stats = sandbox.stats();
+    let (mut duplicates, mut met) = (0, BTreeSet::new());
     for (name, stats) in
         [("meta", &stats.meta), ("google", &stats.data_manager), ("google-ads", &stats.google_ads), ("ga4", &stats.ga4)]
     {
         assert_eq!(stats.changed_duplicates, 0, "{name}: what is sent again is the same");
-        assert!(stats.faults_met.len() >= 5 && stats.duplicates > 0, "{name}: too little went wrong: {stats:?}");
+        duplicates += stats.duplicates;
+        met.extend(stats.faults_met.keys().map(|fault| format!("{name}: {fault}")));
     }
+    // Which of them meet whom is left to chance.
+    assert!(met.len() >= 16 && duplicates > 0, "too little went wrong: {duplicates} duplicates, {met:?}");
     assert!(relay.terminate());
     let rows: Vec<Value> = setup.rows().iter().map(|row| row.parse().expect("JSON")).collect();
     let rows = ids(&rows, "/event_id");
@@ -229,6 +233,9 @@ async fn a_refund_never_overtakes_its_purchase_through_kills_and_errors() {
     load.finish().await;
     relay.settled().await;
     relay.balanced().await;
+    // GA4 recognises no refund: one that was under way at a kill is the operator's.
+    let undecided = relay.admin("/v1/dead-letters?destination=analytics&class=unknown&limit=1000").await;
+    let undecided = ids(undecided["dead_letters"].as_array().expect("a list"), "/event_id");
     assert!(relay.terminate());
     let rows: Vec<Value> = setup.rows().iter().map(|row| row.parse().expect("JSON")).collect();
     let story = |received: &[Value], transaction: &str, name: &str| {
@@ -246,10 +253,9 @@ async fn a_refund_never_overtakes_its_purchase_through_kills_and_errors() {
     ] {
         assert_eq!(stories.len(), SALES, "{place}");
         for (transaction, names) in stories {
-            assert!(
-                names[0] == "purchase" && names.contains(&"refund".to_owned()),
-                "{place}, {transaction}: {names:?}"
-            );
+            let left = place == "ga4" && undecided.contains_key(&transaction.replace('t', "refund-"));
+            let refunded = names.contains(&"refund".to_owned());
+            assert!(names[0] == "purchase" && (refunded || left), "{place}, {transaction}: {names:?}");
         }
     }
 }
@@ -445,7 +451,6 @@ async fn what_is_handed_over_to_a_file_is_never_at_both_through_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: what is under way is known in memory only, so after a crash it counts as never sent"]
 async fn what_was_under_way_at_a_kill_is_not_handed_over() {
     const EVENTS: usize = 300;
     let platforms = Platforms::start().await;
@@ -470,7 +475,6 @@ async fn what_was_under_way_at_a_kill_is_not_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: what is under way is known in memory only, so after a crash it counts as never sent"]
 async fn what_was_under_way_at_a_kill_is_not_counted_twice() {
     let platforms = Platforms::start().await;
     let setup = Setup::new(&platforms.everywhere());

@@ -38,6 +38,8 @@ const GATHER_FROM: usize = 8;
 /// How often the waiting requests are counted meanwhile.
 const NAP: Duration = Duration::from_micros(150);
 
+/// How often it is said that nothing can be written.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// How much must fit before a store that failed is trusted again.
 const RECOVER_BYTES: usize = 64 << 10;
 
@@ -166,6 +168,8 @@ pub(super) struct Committer {
     pub(super) opened: Cell<Option<Time>>,
     /// Whether it is to be full, however short it is.
     pub(super) old: Cell<bool>,
+    /// When it was last said that nothing can be written.
+    complained: Option<Instant>,
     /// Who waits for a new segment.
     pub(super) rolls: RefCell<Vec<Reply<()>>>,
 }
@@ -179,6 +183,7 @@ impl Committer {
             buffer: Vec::new(),
             opened: Cell::default(),
             old: Cell::default(),
+            complained: None,
             rolls: RefCell::default(),
         }
     }
@@ -451,7 +456,11 @@ impl Committer {
             }
             Ok(()) => {}
             Err(error) => {
-                tracing::error!(%error, "the event journal cannot be written; nothing is acknowledged until it can");
+                // Every request tries: once a minute is loud enough.
+                if health == Health::Ok || self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+                    tracing::error!(%error, "the event journal cannot be written; nothing is acknowledged until it can");
+                    self.complained = Some(Instant::now());
+                }
                 health = Health::Failed(error.to_string());
                 // Frees what a full disk took. If this fails too, the next try begins with it.
                 let _retried = file.truncate(length);

@@ -294,8 +294,8 @@ pub(super) fn walk(
             if grown {
                 continue;
             }
-            let Some(next) = resume(&read_from(file, place, usize::MAX)?) else { return Ok(()) };
-            (window, start) = (Vec::new(), place + next as u64);
+            let Some((next, _)) = resume(file, place)? else { return Ok(()) };
+            (window, start) = (Vec::new(), next);
             continue;
         };
         let offset = u32::try_from(place).map_err(|_| StoreError::Damaged(format!("segment {number} is too long")))?;
@@ -344,10 +344,13 @@ fn scan(
                     continue;
                 }
             }
-            let rest = read_from(file, place, usize::MAX)?;
-            let Some(next) = resume(&rest) else { break };
-            tracing::error!(segment = number, offset = place, bytes = next, "damaged records are left out");
-            (window, start, at) = (Vec::new(), place + next as u64, 0);
+            let Some((next, empty)) = resume(file, place)? else { break };
+            // Some versions left room behind that nothing was ever written to.
+            if !empty {
+                let bytes = next - place;
+                tracing::error!(segment = number, offset = place, bytes, "damaged records are left out");
+            }
+            (window, start, at) = (Vec::new(), next, 0);
             continue;
         };
         let offset = start + at as u64;
@@ -378,9 +381,27 @@ fn read_from(file: &dyn DiskFile, offset: u64, most: usize) -> Result<Vec<u8>, S
     Ok(bytes)
 }
 
-/// Where the next valid record is after damage at the start of `bytes`.
-fn resume(bytes: &[u8]) -> Option<usize> {
-    let plausible =
-        |at: &usize| bytes.get(at + HEADER_BYTES).is_some_and(|version| (1..=record::VERSION).contains(version));
-    (1..bytes.len()).filter(plausible).find(|&at| record::frame(&bytes[at..]).is_some())
+/// Where the next valid record is after what is none at `from`, and whether there are only zeros before it.
+fn resume(file: &dyn DiskFile, from: u64) -> Result<Option<(u64, bool)>, StoreError> {
+    let (mut at, mut empty) = (from, true);
+    loop {
+        let bytes = read_from(file, at, WALK_BYTES)?;
+        if bytes.len() <= HEADER_BYTES {
+            return Ok(None);
+        }
+        let starts = bytes.len() - HEADER_BYTES;
+        for offset in 0..starts {
+            let here = at + offset as u64;
+            let plausible = here > from && (1..=record::VERSION).contains(&bytes[offset + HEADER_BYTES]);
+            if plausible && let Some(length) = record::frame_bytes(&bytes[offset..]) {
+                let whole = offset + length <= bytes.len();
+                let beyond = if whole { Vec::new() } else { read_from(file, here, length)? };
+                if record::frame(if whole { &bytes[offset..] } else { &beyond }).is_some() {
+                    return Ok(Some((here, empty)));
+                }
+            }
+            empty &= bytes[offset] == 0;
+        }
+        at += starts as u64;
+    }
 }

@@ -19,6 +19,7 @@ mod segments;
 mod v1;
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU32},
     thread,
@@ -62,6 +63,34 @@ pub struct Journal {
     operator: tokio::sync::Mutex<()>,
 }
 
+/// A look at the segments. Whoever takes a second one while it has the first waits for ever as soon as the committer wants to
+/// write in between; where tests run, that is a panic at once.
+struct Reading<'a>(RwLockReadGuard<'a, Log>);
+
+thread_local! {
+    static READS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl<'a> Reading<'a> {
+    fn new(log: &'a RwLock<Log>) -> Self {
+        debug_assert!(!READS.replace(true), "the log is read-locked twice by one thread");
+        Self(log.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        READS.set(false);
+    }
+}
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = Log;
+    fn deref(&self) -> &Log {
+        &self.0
+    }
+}
+
 /// What the committer and everybody else share. Locks are held for moments, never over I/O of the committer.
 struct Shared {
     config: Config,
@@ -87,8 +116,8 @@ impl Shared {
         Arc::clone(wake.entry(destination).or_default())
     }
 
-    fn log(&self) -> RwLockReadGuard<'_, Log> {
-        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> Reading<'_> {
+        Reading::new(&self.log)
     }
 
     /// The record at `place`. The log is locked to find the segment, not while it is read: the committer needs it too.

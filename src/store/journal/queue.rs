@@ -1,6 +1,9 @@
 //! The deliveries of one destination: what waits, what is with a worker, how many ended how.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,10 @@ const DEADLINE_UNIT_MS: i64 = 600_000;
 /// Of a batch from a backlog, this share is of the newest: what comes after an outage does not wait for all of it. And this
 /// share is of those that were never tried, whatever else is due.
 const FRESH_SHARE: usize = 4;
+/// A clock that goes back by more than this was put back; less is two threads.
+const CLOCK_BACK: Duration = Duration::from_secs(5);
+/// Nothing is tried again later than this: a day, the longest wish of a platform that is kept, and some room.
+const RETRY_MAX: Duration = Duration::from_secs(25 * 3600);
 /// Receipts that are remembered; more could not be asked about, as Google allows 50,000 such questions a day.
 const RECEIPTS_MAX: usize = 50_000;
 
@@ -118,6 +125,8 @@ pub(super) struct Queue {
     next_token: u64,
     /// How often anything was asked for.
     leases: usize,
+    /// The latest time that anybody showed.
+    seen: Time,
     /// How many are queued with each deadline.
     deadlines: BTreeMap<Deadline, u64>,
     /// All but `queued`, which is counted where they lie.
@@ -155,7 +164,8 @@ impl Queue {
         [later, returns].into_iter().flatten().min()
     }
 
-    pub(super) fn due(&self, now: Time, enough: usize) -> usize {
+    pub(super) fn due(&mut self, now: Time, enough: usize) -> usize {
+        self.notice_the_clock(now);
         let mut due = self.in_ready();
         if due < enough {
             due += self.later.range(..=(now, Place::MAX)).take(enough - due).count();
@@ -164,6 +174,24 @@ impl Queue {
             due += self.leased.values().filter(|lease| lease.until <= now).count();
         }
         due.min(enough)
+    }
+
+    /// What is to be tried again at a time of a clock that was ahead, and was put back, is due now. So is what no schedule could
+    /// have put off so long: the clock was put back while nobody looked. Waits for clicks and visits go by the events' own
+    /// times and stay.
+    fn notice_the_clock(&mut self, now: Time) {
+        let (first, put_back) = (self.seen == Time::default(), now.plus(CLOCK_BACK) < self.seen);
+        self.seen = if put_back { now } else { self.seen.max(now) };
+        if !first && !put_back {
+            return;
+        }
+        let from = if put_back { now } else { now.plus(RETRY_MAX) };
+        let again = self.later.range((from, Place::MAX)..).filter(|(_, tries)| tries.attempts > 0);
+        let again: Vec<(Time, Place, Tries)> = again.map(|(&(due, place), &tries)| (due, place, tries)).collect();
+        for (due, place, tries) in again {
+            self.later.remove(&(due, place));
+            self.put_later(place, now, tries);
+        }
     }
 
     /// An event among those queued longest.

@@ -74,6 +74,7 @@ name = "google"
 kind = "data_manager"
 operating_account = "123-456-7890"
 base_url = "{url}/google"
+requests_per_minute = 100000
 {credentials}
 events = {{ purchase = "987654321", generate_lead = "987654322", refund = "adjust" }}
 
