@@ -197,8 +197,13 @@ impl Engine {
             Ok::<_, sled::Error>((db, trees))
         });
         let advice = "move that directory away to start without visitors; events are not in it";
+        let full =
+            "the disk is full: free space on it and start again; the visitors are safe, leave them where they are";
         let (db, trees) = match opened.join() {
             Ok(Ok(opened)) => opened,
+            Ok(Err(sled::Error::Io(error))) if is_full(&error) => {
+                return Err(StoreError::Unavailable(format!("cannot open {shown}: {full} ({error})")));
+            }
             Ok(Err(error)) => return Err(StoreError::Unavailable(format!("cannot open {shown}: {error}; {advice}"))),
             Err(_) => return Err(StoreError::Damaged(format!("{shown} is damaged; {advice}"))),
         };
@@ -207,7 +212,10 @@ impl Engine {
             fs::File::open(path)?.sync_all()?;
             Ok(file)
         });
-        let file = file.map_err(|error| StoreError::Unavailable(format!("cannot sync {shown}: {error}")))?;
+        let file = file.map_err(|error| {
+            let why = if is_full(&error) { format!("{full} ({error})") } else { error.to_string() };
+            StoreError::Unavailable(format!("cannot sync {shown}: {why}"))
+        })?;
         Ok((Self { db, file }, trees))
     }
 
@@ -234,6 +242,10 @@ impl Engine {
         self.db.flush().map_err(|error| unavailable(&error))?;
         self.file.sync_data().map_err(|error| unavailable(&error))
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn closed() -> StoreError {

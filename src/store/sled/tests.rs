@@ -70,3 +70,14 @@ async fn a_store_that_was_closed_by_a_failure_opens_again() {
     assert_eq!(visitors.health(), Health::Ok);
     assert!(visitors.find(&id).expect("reads").is_none());
 }
+
+#[test]
+fn a_full_disk_is_called_that_and_nothing_has_to_be_moved() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Whatever is written there finds the disk full.
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("conf")).expect("links");
+    let Err(error) = Visitors::open(directory.path(), 16 << 20) else { panic!("it cannot be written to") };
+    let error = error.to_string();
+    assert!(error.contains("the disk is full: free space on it and start again"), "{error}");
+    assert!(error.contains(&directory.path().display().to_string()) && !error.contains("move"), "{error}");
+}
