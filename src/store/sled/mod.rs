@@ -6,7 +6,10 @@
 //! - every value carries its own checksum, as a damaged file may open with wrong data;
 //! - it keeps up to twice as much in memory as its cache is said to be, so it is told half of what is configured;
 //! - opening may panic on a damaged file, so it happens on a thread whose panic becomes an error;
-//! - after a failed write the handle stays failed, so it is closed and opened again.
+//! - after a failed write the handle stays failed, so it is closed and opened again;
+//! - what was deleted stays in its file, so the start after somebody was forgotten writes it anew (`rewrite`).
+
+mod rewrite;
 
 use std::{
     fs,
@@ -119,11 +122,12 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 }
 
 impl Visitors {
-    /// Opens sled in `path` and starts the committer.
+    /// Opens sled in `path` and starts the committer. If somebody was forgotten, the store is written anew before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Damaged`], with the path and what to do.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        rewrite::at_start(path, cache_bytes)?;
         let (engine, opened) = Engine::open(path, cache_bytes)?;
         let trees = Arc::new(RwLock::new(Some(opened)));
         let (operations, waiting) = mpsc::channel(COMMITTER_QUEUE);
@@ -266,6 +270,8 @@ struct Committer {
 struct Batch {
     visitors: std::collections::BTreeMap<Vec<u8>, Option<Visitor>>,
     keys: std::collections::BTreeMap<[u8; 33], Option<Vec<u8>>>,
+    /// Somebody wants to be forgotten. Retention is no such wish: by it, every start would write the store anew.
+    forgets: bool,
 }
 
 impl Batch {
@@ -323,6 +329,11 @@ impl Committer {
     }
 
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.forgets {
+            // First, so that no crash leaves somebody forgotten without it. Also for a visitor that is not known: retention
+            // may have deleted it, and its bytes are there all the same.
+            rewrite::mark(&self.path).map_err(|error| unavailable(&error))?;
+        }
         let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
         match (&self.engine, trees.as_ref()) {
             (Some(_), Some(_)) if batch.len() == 0 => Ok(()),
@@ -344,6 +355,7 @@ impl Committer {
                 due.push(Due::Remembered(reply));
             }
             Op::Forget { ids, unless_seen_since, reply } => {
+                batch.forgets |= unless_seen_since.is_none();
                 let mut count = 0;
                 for id in ids {
                     match self.known(batch, id.as_str().as_bytes()) {
