@@ -383,6 +383,12 @@ async fn remembers_finds_and_forgets_visitors(stores: &Stores) {
     assert_eq!(visits.retain(later).await.expect("retains"), 0);
     assert_eq!(visits.retain(later.plus(MINUTE)).await.expect("retains"), 1);
     assert!(visits.find(&v1).expect("reads").is_none());
+    let much_later = later.plus(MINUTE * 60);
+    visits.remember(vec![seen("v3", "E", "eve", later)]).await.expect("remembers");
+    visits.remember(vec![seen("v4", "F", "eve", much_later)]).await.expect("remembers");
+    assert_eq!(visits.retain(much_later).await.expect("retains"), 1);
+    let found = visits.find_by(&[key("eve")]).expect("reads").expect("known");
+    assert_eq!(found.0.id.as_str(), "v4", "an old visitor takes no identifier of a newer one with it");
 }
 
 /// Fills the queue and expects to be refused.

@@ -360,7 +360,7 @@ impl Committer {
                 for id in ids {
                     match self.known(batch, id.as_str().as_bytes()) {
                         Ok(Some(visitor)) if unless_seen_since.is_none_or(|since| visitor.last_seen < since) => {
-                            Self::forget(batch, &visitor);
+                            self.forget(batch, &visitor);
                             count += 1;
                         }
                         Ok(_) => {}
@@ -407,9 +407,22 @@ impl Committer {
         Ok(())
     }
 
-    fn forget(batch: &mut Batch, visitor: &Visitor) {
-        for key in &visitor.keys {
-            batch.keys.insert(key_bytes(key), None);
+    /// Identifiers that lead to somebody who was seen with them later stay.
+    fn forget(&self, batch: &mut Batch, visitor: &Visitor) {
+        let id = visitor.id.as_str().as_bytes();
+        for key in visitor.keys.iter().map(key_bytes) {
+            let owner = match batch.keys.get(&key) {
+                Some(owner) => owner.clone(),
+                None => {
+                    let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+                    let stored = trees.as_ref().map(|trees| trees.keys.get(key));
+                    // What cannot be read is removed: it leads nowhere.
+                    stored.and_then(|stored| stored.map_or(Some(id.to_vec()), |owner| owner.map(|id| id.to_vec())))
+                }
+            };
+            if owner.is_some_and(|owner| owner == id) {
+                batch.keys.insert(key, None);
+            }
         }
         batch.visitors.insert(visitor.id.as_str().as_bytes().to_vec(), None);
     }
