@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     delivery::Place,
-    model::{EventId, FailureClass, Outcome, SealedEvent},
+    model::{EventId, FailureClass, Outcome},
     store::{Ended, Note},
     web::Problem,
 };
@@ -94,7 +94,7 @@ pub(super) async fn show(
         let Some(place) = place.filter(|place| wanted.as_ref().is_none_or(|name| *name == place.name)) else {
             continue;
         };
-        let ended = stored(&admin, place, &story.event).await?;
+        let ended = stored(&admin, place, story.number).await?;
         let discarded = history.notes.iter().rev().find_map(|note| match note {
             Note::Discarded { at, reason } => Some(json!({ "at": at.to_string(), "reason": reason })),
             Note::Requeued { .. } | Note::Reported(_) => None,
@@ -122,16 +122,10 @@ pub(super) async fn show(
     Ok(answer(&json!({ "event": sealed::render(&story.event), "dead_letters": found })))
 }
 
-/// The dead letter of this event at `place`; `None` if it was discarded.
-async fn stored(admin: &Admin, place: &Place, event: &SealedEvent) -> Result<Option<Ended>, Problem> {
-    let filter = Filter { destination: Some(place.name.clone()), ..Filter::default() };
-    let mut letters = Letters::new(admin, &filter, None)?;
-    while let Some((_, chunk)) = letters.next().await? {
-        if let Some(ended) = chunk.into_iter().find(|ended| ended.event.event_id == event.event_id) {
-            return Ok(Some(ended));
-        }
-    }
-    Ok(None)
+/// The dead letter of the event with this number at `place`; `None` if it was discarded.
+async fn stored(admin: &Admin, place: &Place, number: u64) -> Result<Option<Ended>, Problem> {
+    let next = admin.stores.events.dead_letters(place.id, number.saturating_sub(1), 1).await?;
+    Ok(next.into_iter().find(|ended| ended.number == number))
 }
 
 /// A body as JSON, if it is that; else as text.
