@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{settle::Conclusion, worker::Worker};
+use super::{settle::Conclusion, unknown, worker::Worker};
 use crate::{
     model::{Outcome, Time},
-    store::Step,
+    store::{Leased, Step},
 };
 
 /// How often deadlines are looked at.
@@ -46,7 +46,14 @@ impl Worker {
             };
             let all = leased.len() < AT_ONCE;
             if !leased.is_empty() {
-                let steps = leased.into_iter().map(|leased| (leased.key, Step::Ended(Outcome::Expired))).collect();
+                let destination = &self.place.destination;
+                let travel = destination.profile().timeout;
+                let end = |leased: Leased| {
+                    let dedupe = destination.dedupe(&leased.event);
+                    let since = leased.unknown_since.filter(|&since| unknown::is_too_late(dedupe, since, now, travel));
+                    (leased.key, Step::Ended(since.map_or(Outcome::Expired, unknown::outcome)))
+                };
+                let steps = leased.into_iter().map(end).collect();
                 self.settle(Conclusion { steps, ..Conclusion::default() }).await;
             }
             if all {

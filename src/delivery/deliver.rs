@@ -95,6 +95,7 @@ impl Worker {
                 // The platform's limit holds for taking apart, too.
                 let wait = self.pace().allowed_in().min(ISOLATE_WAIT_MAX);
                 tokio::time::sleep(wait).await;
+                self.pace().take();
             }
             self.keep_leases(&mut part, &mut parts, now);
             if part.tickets.is_empty() {
@@ -223,7 +224,11 @@ impl Worker {
             return Err(Outcome::Expired.into());
         }
         let until = now.plus(travel * 2 + LEASE_GRACE);
-        let wait = |due: Time, reason: WaitReason| Stay::Step(Step::Wait { due: due.min(ticket.deadline), reason });
+        let wait = |due: Time, reason: WaitReason| match ticket.unknown_since {
+            None => Stay::Step(Step::Wait { due: due.min(ticket.deadline), reason }),
+            // A recorded wait says that nothing was sent.
+            Some(_) => Stay::Defer(due.min(ticket.deadline)),
+        };
         if event.name.is_change() {
             match self.turn(ticket.key.event, event, now, until).await {
                 Ok(Turn::Go) => {}
@@ -245,6 +250,13 @@ impl Worker {
         ticket.deadline = ticket.deadline.min(destination.deadline(event));
         if ticket.deadline <= now {
             return Err(Outcome::Expired.into());
+        }
+        // It is due by then; but a clock that was put back makes some due too early.
+        if let Some((until, reason)) = destination.hold(event).filter(|(until, _)| *until > now) {
+            return Err(match ticket.unknown_since {
+                None => Stay::Step(Step::Wait { due: until.min(ticket.deadline), reason }),
+                Some(_) => Stay::Defer(until.min(ticket.deadline)),
+            });
         }
         match destination.admit(event) {
             Ok(()) => {}

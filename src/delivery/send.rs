@@ -58,9 +58,6 @@ impl Worker {
         let destination = &self.place.destination;
         let at = self.tools.clock.now();
         let began = Instant::now();
-        if let Some(bucket) = &mut self.pace().bucket {
-            bucket.take(began);
-        }
         let attempt = Attempt { at, ..Attempt::default() };
         let mut answered = Answered {
             verdicts: Vec::new(),

@@ -66,13 +66,20 @@ pub(super) struct Pace {
     /// When a request for less than a full batch, or a question, started last.
     last_start: Option<Instant>,
     /// What is left of the platform's limit of requests.
-    pub(super) bucket: Option<Bucket>,
+    bucket: Option<Bucket>,
 }
 
 impl Pace {
     /// How long until the platform's limit lets another request through.
     pub(super) fn allowed_in(&mut self) -> Duration {
         self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait(Instant::now()))
+    }
+
+    /// Notes a request against the platform's limit.
+    pub(super) fn take(&mut self) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(Instant::now());
+        }
     }
 
     /// Until when nothing may be sent, if so.
@@ -144,7 +151,11 @@ impl Worker {
                 worker.after(done).await;
             }
             if !worker.limit().has_room() {
-                tokio::select! { Some(done) = in_flight.join_next() => worker.after(done).await, _ = stopped.changed() => {} }
+                tokio::select! {
+                    Some(done) = in_flight.join_next() => worker.after(done).await,
+                    () = tokio::time::sleep(SLEEP_MAX) => {}
+                    _ = stopped.changed() => {}
+                }
                 continue;
             }
             let now = worker.tools.clock.now();
@@ -161,6 +172,7 @@ impl Worker {
                     let allowed = worker.pace().allowed_in();
                     if allowed.is_zero() && (due >= size || (due > 0 && rest.is_zero())) {
                         worker.note_start();
+                        worker.pace().take();
                         if let Some(leased) = worker.lease(size, now).await {
                             let worker = Arc::clone(&worker);
                             let slot = Slot::take(&worker, &leased);

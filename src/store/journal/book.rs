@@ -125,10 +125,11 @@ impl Book {
             }
             Record::Spilled { from, to, at: now, deliveries } => {
                 for (place, again) in deliveries {
-                    self.end(*from, *place, End::Skipped, *now);
+                    // In this order, so that what is known of the event is kept: it is forgotten with its last delivery.
                     if let Some(again) = again {
                         self.requeue(*to, *now, again);
                     }
+                    self.end(*from, *place, End::Skipped, *now);
                 }
             }
             Record::Steered { destination, pause } => self.queue(*destination).paused.clone_from(pause),

@@ -10,7 +10,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
 };
 
 use super::{
@@ -63,6 +63,10 @@ pub(super) fn needs_new_segment(shared: &Shared, places: &[Place]) -> Result<boo
         let log = shared.log();
         (log.open.number, targets(&log, places)?)
     };
+    // Of the last full segment, the index or the checkpoint may still be on its way.
+    if shared.checkpointed.load(Ordering::Acquire) != open {
+        return Ok(true);
+    }
     let mut visitors = Vec::new();
     for (&number, offsets) in &targets {
         for &offset in offsets {

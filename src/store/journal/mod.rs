@@ -650,11 +650,11 @@ impl EventStore for Journal {
     async fn retain(&self, now: Time) -> Result<(), StoreError> {
         let _alone = self.operator.lock().await;
         let to_erase: Vec<Place> = self.shared.book().erasing.iter().copied().collect();
-        if !to_erase.is_empty() {
-            self.erase(to_erase, true).await?;
-        }
+        let erased = if to_erase.is_empty() { Ok(()) } else { self.erase(to_erase, true).await };
+        // It may be retention that makes the room that erasing needs.
         self.expire_unregistered(now).await?;
-        self.ask(|reply| Op::Retain { now, reply }).await
+        self.ask(|reply| Op::Retain { now, reply }).await?;
+        erased
     }
 
     fn health(&self) -> Health {

@@ -22,6 +22,8 @@ const DEADLINE_UNIT_MS: i64 = 600_000;
 /// Of a batch from a backlog, this share is of the newest: what comes after an outage does not wait for all of it. And this
 /// share is of those that were never tried, whatever else is due.
 const FRESH_SHARE: usize = 4;
+/// Room for deliveries is made for so many at least.
+const READY_MIN: usize = 256;
 /// A clock that goes back by more than this was put back; less is two threads.
 const CLOCK_BACK: Duration = Duration::from_secs(5);
 /// Nothing is tried again later than this: a day, the longest wish of a platform that is kept, and some room.
@@ -70,7 +72,8 @@ impl Tries {
 
     /// What is known when it is being sent from `at` on.
     pub(super) fn sending(self, at: Time) -> Self {
-        Self { unknown: self.unknown.or(Some(at)), sending: self.sending || self.unknown.is_none(), ..self }
+        // After a crash in the middle of a request that is no longer only so because it is being sent.
+        Self { unknown: self.unknown.or(Some(at)), sending: self.unknown.is_none(), ..self }
     }
 
     /// What is known when the answer is there: it may have arrived, or it certainly has not.
@@ -181,12 +184,17 @@ impl Queue {
     /// times and stay.
     fn notice_the_clock(&mut self, now: Time) {
         let (first, put_back) = (self.seen == Time::default(), now.plus(CLOCK_BACK) < self.seen);
+        let before = self.seen;
         self.seen = if put_back { now } else { self.seen.max(now) };
         if !first && !put_back {
             return;
         }
         let from = if put_back { now } else { now.plus(RETRY_MAX) };
-        let again = self.later.range((from, Place::MAX)..).filter(|(_, tries)| tries.attempts > 0);
+        // One that was never tried waits by the event's own time, unless the clock was ahead when it was put there. The worker
+        // asks once more whether it is to be held.
+        let ahead = |due: Time| put_back && due > before;
+        let again =
+            self.later.range((from, Place::MAX)..).filter(|&(&(due, _), tries)| tries.attempts > 0 || ahead(due));
         let again: Vec<(Time, Place, Tries)> = again.map(|(&(due, place), &tries)| (due, place, tries)).collect();
         for (due, place, tries) in again {
             self.later.remove(&(due, place));
@@ -367,6 +375,10 @@ impl Queue {
     /// Adds a delivery to those that are due since they came, if it keeps their order.
     fn make_ready(&mut self, place: Place, deadline: Deadline) -> bool {
         let ready = Ready::new(place, deadline);
+        if self.ready.len() == self.ready.capacity() {
+            // By a quarter, not twice: this is where a backlog is.
+            self.ready.reserve_exact((self.ready.len() / 4).max(READY_MIN));
+        }
         if self.ready.back().is_none_or(|back| back.place() < place) {
             self.ready.push_back(ready);
         } else if self.ready.front().is_none_or(|front| place < front.place()) {

@@ -18,6 +18,9 @@ struct Gate {
 #[derive(Default)]
 struct State {
     closed: bool,
+    hold_checkpoint: bool,
+    no_erasing: bool,
+    held: bool,
     waiting: usize,
 }
 
@@ -64,6 +67,16 @@ impl Disk for Gate {
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> std::io::Result<()> {
+        if name.ends_with(".log") && self.state().no_erasing {
+            return Err(std::io::Error::other("no room for a second copy"));
+        }
+        while name == "checkpoint" && {
+            let mut s = self.state();
+            s.held = s.hold_checkpoint;
+            s.held
+        } {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         self.disk.replace(name, content)
     }
 
@@ -266,4 +279,132 @@ async fn a_full_disk_does_not_keep_a_relay_with_somebody_to_erase_from_starting(
     stores.events.forget(&forget_visitor(), START).await.expect_err("the disk is full");
     drop(stores);
     assert_eq!(restarted(&disk), Ok(1), "it starts, and erases when there is room");
+}
+
+fn one(destination: DestinationId, at: Time, key: LeaseKey, step: Step) -> Settlement {
+    Settlement { destination, at, attempt: None, steps: vec![(key, step)], mark: None, exhibits: Vec::new() }
+}
+
+#[tokio::test]
+async fn a_request_lost_in_a_crash_stays_unknown() {
+    let (gate, journal, ids) = gated().await;
+    let leased = journal.lease(ids[0], 1, START, START.plus(WEEK)).await.expect("leases");
+    journal.settle(one(ids[0], START, leased[0].key, Step::Sending)).await.expect("settles");
+    let disk = gate.disk.after_power_cut(0);
+    drop(journal);
+    let journal = Journal::open(Arc::new(disk), conformance::config(Path::new("unused"))).expect("opens");
+    let leased = journal.lease(ids[0], 1, START, START.plus(WEEK)).await.expect("leases");
+    assert_eq!(leased[0].unknown_since, Some(START));
+    let key = leased[0].key;
+    journal.settle(one(ids[0], START, key, Step::Sending)).await.expect("settles");
+    let failure = Failure { code: "503".into(), ..Failure::default() };
+    journal
+        .settle(one(ids[0], START, key, Step::Again { due: START, failure, unknown: false }))
+        .await
+        .expect("settles");
+    let spill = journal.spill(ids[0], ids[1], Arc::new(|_| true), 10, START).await.expect("spills");
+    assert_eq!(spill.moved, 0, "the platform may have it");
+}
+
+#[tokio::test]
+async fn a_wait_set_by_a_clock_that_was_ahead_ends_when_it_is_put_back() {
+    let (_gate, journal, ids) = gated().await;
+    let ahead = START.plus(WEEK);
+    assert_eq!(journal.due(ids[0], ahead, 9), 1);
+    let leased = journal.lease(ids[0], 1, ahead, ahead.plus(WEEK)).await.expect("leases");
+    journal.defer(ids[0], &[leased[0].key], ahead.plus(std::time::Duration::from_secs(60)));
+    assert_eq!(journal.due(ids[0], START, 9), 1, "due again when the clock is put back");
+}
+
+#[tokio::test]
+async fn what_a_visit_told_is_handed_over() {
+    let (gate, journal, ids) = gated().await;
+    busy(&gate, &journal, ids[0]).await;
+    let waiting = journal.waiting_for(&VisitorId::new("v").expect("valid")).await.expect("reads").remove(0);
+    let mut done = queued(waiting.sealed, &ids[..1]);
+    done.event.joined_by = Some(crate::model::JoinedBy::VisitorId);
+    let completing = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.complete(waiting.event, done).await }
+    });
+    asked(&journal, 1).await;
+    let spilling = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.spill(ids[0], ids[1], Arc::new(|_| true), 10, START).await }
+    });
+    asked(&journal, 2).await;
+    gate.open();
+    completing.await.expect("runs").expect("completes");
+    assert_eq!(spilling.await.expect("runs").expect("spills").moved, 1);
+    let leased = journal.lease(ids[1], 1, START, START.plus(WEEK)).await.expect("leases");
+    assert_eq!(leased[0].event.joined_by, Some(crate::model::JoinedBy::VisitorId));
+}
+
+#[tokio::test]
+async fn an_event_handed_over_still_waits_for_its_visit() {
+    let (_gate, journal, ids) = gated().await;
+    journal.spill(ids[0], ids[1], Arc::new(|_| true), 10, START).await.expect("spills");
+    let waiting = journal.waiting_for(&VisitorId::new("v").expect("valid")).await.expect("reads");
+    assert_eq!(waiting.len(), 1);
+}
+
+#[tokio::test]
+async fn a_checkpoint_under_way_names_nobody_who_is_forgotten() {
+    let gate = Gate::default();
+    let mut config = conformance::config(Path::new("unused"));
+    config.segment_bytes = 120;
+    let journal = Arc::new(Journal::open(Arc::new(gate.clone()), config).expect("opens"));
+    let names = ["meta", "spare"].map(|name| DestinationName::new(name).expect("a valid name"));
+    let ids = journal.register(&names).await.expect("registers");
+    gate.state().hold_checkpoint = true;
+    let mut event = purchase("e", START);
+    event.visitor_id = VisitorId::new("somebody-long").ok();
+    let mut new = queued(event, &ids);
+    new.waits_for = new.event.visitor_id.clone();
+    journal.accept(vec![new]).await.expect("accepts");
+    until(|| gate.state().held).await;
+    let forgetting = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        let forget = Forget { visitors: VisitorId::new("somebody-long").into_iter().collect(), keys: Vec::new() };
+        async move { journal.forget(&forget, START).await }
+    });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(500), async {
+        while !forgetting.is_finished() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await
+        }
+    })
+    .await
+    .is_ok();
+    gate.state().hold_checkpoint = false;
+    assert_eq!(forgetting.await.expect("runs").expect("forgets").events, 1);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let checkpoint = Disk::read(&gate.disk, "checkpoint").expect("reads").unwrap_or_default();
+    let named = checkpoint.windows(13).any(|w| w == b"somebody-long");
+    assert!(!named, "forgotten (before the checkpoint was written: {early}), and the checkpoint names the visitor");
+}
+
+#[tokio::test]
+async fn what_cannot_be_erased_yet_does_not_keep_retention_from_making_room() {
+    let gate = Gate::default();
+    let mut config = conformance::config(Path::new("unused"));
+    config.segment_bytes = 120;
+    let journal = Arc::new(Journal::open(Arc::new(gate.clone()), config).expect("opens"));
+    let names = ["meta", "spare"].map(|name| DestinationName::new(name).expect("a valid name"));
+    let ids = journal.register(&names).await.expect("registers");
+    for i in 0..5 {
+        let mut event = purchase(&format!("e{i}"), START);
+        event.visitor_id = VisitorId::new(format!("v{i}")).ok();
+        let mut new = queued(event, &ids);
+        new.deliveries.iter_mut().for_each(|d| d.state = NewState::Skipped(SkipReason::Consent));
+        journal.accept(vec![new]).await.expect("accepts");
+    }
+    gate.state().no_erasing = true;
+    let forget = Forget { visitors: VisitorId::new("v4").into_iter().collect(), keys: Vec::new() };
+    journal.forget(&forget, START).await.expect_err("no room");
+    let logs = || Disk::list(&gate.disk).expect("lists").into_iter().filter(|n| n.ends_with(".log")).count();
+    let before = logs();
+    for _ in 0..5 {
+        let _later = journal.retain(START.plus(WEEK * 200)).await;
+    }
+    assert!(logs() < before, "{before} segments, and after five rounds of retention {}", logs());
 }
