@@ -25,7 +25,7 @@ const COUNT_DEAD_EVERY: Duration = Duration::from_secs(600);
 const DEAD_AT_ONCE: usize = 256;
 const DEAD_MAX: u64 = 10_000;
 /// When everything is counted on disk for the first time, and after that.
-const AUDIT_FIRST: Duration = Duration::from_secs(60);
+const AUDIT_FIRST: Duration = Duration::from_secs(600);
 const AUDIT_EVERY: Duration = Duration::from_secs(3600);
 /// How often the log warns of a version that ends.
 const WARN_EVERY: Duration = Duration::from_secs(86_400);

@@ -22,7 +22,7 @@ const EVENTS_AT_ONCE: usize = 2_000_000;
 /// After so much work it rests: the relay has other things to do.
 const WORK: Duration = Duration::from_millis(5);
 /// For how many times as long.
-const REST: u32 = 3;
+const REST: u32 = 9;
 
 /// The state of a delivery on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
