@@ -19,7 +19,7 @@
 //! | 4 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
 //! | 4 | [`destinations`] | the platforms: from sealed events to a request, from an answer to verdicts. Pure |
 //! | 4 | [`sandbox`] | strict stand-ins for the platforms, for tests, the demo and users |
-//! | 5 | [`delivery`] | the workers: lease, send, settle or try again; HTTPS, OAuth, file writing |
+//! | 5 | [`delivery`] | the workers: lease, keep order, send, settle or try again; deadlines, late reports, HTTPS, OAuth, file writing |
 //! | 6 | [`pipeline`] | everything between parsing and acknowledgement, as one function |
 //! | 7 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
 //! | 8 | [`intake`] | `POST /v1/events` |

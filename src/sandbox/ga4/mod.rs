@@ -63,7 +63,9 @@ pub(super) async fn debug(State(sandbox): State<Arc<Sandbox>>, RawQuery(query): 
     let met = sandbox.meet(Platform::Ga4);
     let messages = match Address::read(&query.unwrap_or_default()) {
         Ok(_) => read(&sandbox, &body).err().unwrap_or_default(),
-        Err((_, field)) => vec![Message::new(&field, "VALUE_INVALID", "the measurement id has the form G-XXXXXXXXXX")],
+        Err((_, field)) => {
+            vec![Message::new(&field, "VALUE_INVALID", "the measurement id is G- with letters and digits")]
+        }
     };
     let messages = messages.iter().map(|message| {
         json!({"fieldPath": message.field, "description": message.description, "validationCode": message.code})
