@@ -22,7 +22,7 @@ use crate::{
     capture,
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
-    intake,
+    intake::{self, Tally},
     model::{Clock, DestinationId, Secret, SourceName},
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
@@ -100,7 +100,9 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         Arc::new(Pipeline::new(stores.clone(), routes, config.pipeline, Arc::clone(&clock), metrics.clone()));
     pipeline.complete_all().await?;
 
-    let registry = telemetry::registry(&pipeline.metrics, &metrics, &stores, &places, &status, &observed, &clock);
+    let mut registry = telemetry::registry(&pipeline.metrics, &metrics, &stores, &places, &status, &observed, &clock);
+    let tally = Tally::default();
+    tally.register(&mut registry);
     let tools = Tools {
         store: Arc::clone(&stores.events),
         clock: Arc::clone(&clock),
@@ -112,7 +114,9 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
 
     let draining = Arc::new(AtomicBool::new(false));
     let health = health_router(stores.clone(), Arc::clone(&draining));
-    let public_routes = intake::router(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock))
+    let (public_routes, intake_admin) =
+        intake::routers(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock), &tally);
+    let public_routes = public_routes
         .merge(capture::router(&config.capture, Arc::clone(&pipeline), Arc::clone(&clock)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
@@ -128,7 +132,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         steering: Arc::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
-    let admin_routes = admin::router(admin_routes, config.admin_token.take()).merge(health);
+    let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake_admin).merge(health);
 
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();

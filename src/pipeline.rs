@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 
 use crate::{
     attribution,
@@ -23,19 +24,22 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey,
-        IdentityKind, Item, JoinedBy, Money, NewDelivery, NewEvent, NewState, Observation, Properties, RawEvent,
-        SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId, WaitReason,
+        ActionSource, Awaited, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey,
+        IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState, Observation, Properties,
+        RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId,
+        WaitReason,
     },
     privacy::{
         self, Country,
         scrub::{self, Posted},
     },
-    store::{Accepted, StoreError, Stores},
+    store::{Accepted, StoreError, Stores, Waiting},
 };
 
 /// Larger batches are sealed where blocking is allowed.
 const INLINE_MAX: usize = 16;
+/// Lookups that may be wanted at once without being looked for on disk.
+const LOOKUPS_MAX: usize = 1024;
 
 /// Settings of the pipeline.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +105,8 @@ pub struct Pipeline {
     /// What it counts.
     pub metrics: Metrics,
     outcomes: delivery::Metrics,
+    lookups: mpsc::Sender<Lookup>,
+    wanted: Mutex<Option<mpsc::Receiver<Lookup>>>,
 }
 
 impl Pipeline {
@@ -113,7 +119,14 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         outcomes: delivery::Metrics,
     ) -> Self {
-        Self { stores, routes, config, clock, metrics: Metrics::default(), outcomes }
+        let (lookups, wanted) = mpsc::channel(LOOKUPS_MAX);
+        let wanted = Mutex::new(Some(wanted));
+        Self { stores, routes, config, clock, metrics: Metrics::default(), outcomes, lookups, wanted }
+    }
+
+    /// The lookups that newly accepted events wait for, for the one who does them; `None` for everybody after the first.
+    pub fn wanted_lookups(&self) -> Option<mpsc::Receiver<Lookup>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where events may go.
@@ -131,7 +144,7 @@ impl Pipeline {
         let sources: Vec<SourceName> = events.iter().map(|event| event.source.clone()).collect();
         let values: Vec<Option<Money>> = events.iter().map(|event| event.money).collect();
         let new = self.seal_all(events).await?;
-        let awaited: Vec<VisitorId> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
+        let awaited: Vec<Awaited> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
         let accepted = self.stores.events.accept(new).await?;
         let accepted = self.restate(accepted, &values).await?;
@@ -146,10 +159,16 @@ impl Pipeline {
                 self.count(&deliveries);
             }
         }
-        // Its visit may have been stored after it was looked for and before the event could be seen to wait.
-        for visitor in awaited {
-            if let Err(error) = self.complete(&visitor).await {
-                tracing::warn!(%error, "an event was not completed with its visit");
+        for awaited in awaited {
+            match awaited {
+                // Its visit may have been stored after it was looked for and before the event could be seen to wait.
+                Awaited::Visit(visitor) => {
+                    if let Err(error) = self.complete(&visitor).await {
+                        tracing::warn!(%error, "an event was not completed with its visit");
+                    }
+                }
+                // A full list is no loss: whoever looks up also looks through what waits.
+                Awaited::Lookup(lookup) => drop(self.lookups.try_send(lookup)),
             }
         }
         Ok(accepted)
@@ -164,7 +183,7 @@ impl Pipeline {
             let known_id = known.event_id.clone();
             match value.and_then(|value| restatement(known, value, now)) {
                 Some(event) => {
-                    let deliveries = self.route(&event, false);
+                    let deliveries = self.route(&event, None);
                     restatements.push(NewEvent { event, deliveries, waits_for: None });
                     places.push(place);
                 }
@@ -220,14 +239,59 @@ impl Pipeline {
     /// # Errors
     /// Of the store.
     pub async fn complete_all(&self) -> Result<(), StoreError> {
-        for visitor in self.stores.events.awaited() {
-            self.complete(&visitor).await?;
+        for awaited in self.stores.events.awaited() {
+            if let Awaited::Visit(visitor) = awaited {
+                self.complete(&visitor).await?;
+            }
         }
         Ok(())
     }
 
+    /// The lookups that events wait for.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<Lookup> {
+        let lookup = |awaited| match awaited {
+            Awaited::Lookup(lookup) => Some(lookup),
+            Awaited::Visit(_) => None,
+        };
+        self.stores.events.awaited().into_iter().filter_map(lookup).collect()
+    }
+
+    /// The events that wait for `lookup`.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn waiting_for(&self, lookup: &Lookup) -> Result<Vec<Waiting>, StoreError> {
+        self.stores.events.waiting_for(&Awaited::Lookup(lookup.clone())).await
+    }
+
+    /// Completes an event that waits for a lookup: fills in what `learnt`, the same event as far as its source told of it,
+    /// says, finds its visitor by that, and makes its deliveries due. Without it, the event goes as it is.
+    ///
+    /// # Errors
+    /// Of the store; then the event waits on.
+    pub async fn looked_up(&self, waiting: Waiting, learnt: Option<RawEvent>) -> Result<(), StoreError> {
+        let mut event = waiting.sealed;
+        if let Some(learnt) = learnt {
+            let checkout_tokens = learnt.context.checkout_tokens.clone();
+            let (learnt, utm) = sealed(learnt, self.config.default_country);
+            event.fill_from(&learnt);
+            if event.attribution.last.is_none() {
+                event.attribution = attribution::attribute(None, &utm, event.time);
+            }
+            let keys = || lookup_keys(&event, &checkout_tokens);
+            if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
+                join(&mut event, &found.visitor, found.joined_by);
+            }
+        }
+        let mut deliveries = self.route(&event, None);
+        // What was handed over to a fallback is on its way there, and nowhere else.
+        deliveries.retain(|delivery| delivery.state != NewState::Skipped(SkipReason::Fallback));
+        self.stores.events.complete(waiting.event, NewEvent { event, deliveries, waits_for: None }).await
+    }
+
     async fn complete(&self, id: &VisitorId) -> Result<(), StoreError> {
-        let waiting = self.stores.events.waiting_for(id).await?;
+        let waiting = self.stores.events.waiting_for(&Awaited::Visit(id.clone())).await?;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -236,7 +300,7 @@ impl Pipeline {
         for waiting in waiting {
             let mut event = waiting.sealed;
             join(&mut event, &visitor, JoinedBy::VisitorId);
-            let mut deliveries = self.route(&event, false);
+            let mut deliveries = self.route(&event, None);
             // What was handed over to a fallback is on its way there, and nowhere else.
             deliveries.retain(|delivery| delivery.state != NewState::Skipped(SkipReason::Fallback));
             self.metrics.completed.inc();
@@ -251,21 +315,30 @@ impl Pipeline {
     /// Of the store.
     pub fn seal(&self, raw: RawEvent) -> Result<NewEvent, StoreError> {
         let checkout_tokens = raw.context.checkout_tokens.clone();
+        let lookup = raw.lookup.clone();
         let (mut event, utm) = sealed(raw, self.config.default_country);
         let keys = || lookup_keys(&event, &checkout_tokens);
         let found = context::find(&self.stores, event.visitor_id.as_ref(), keys)?;
         let known = matches!(&found, Some(found) if found.joined_by == JoinedBy::VisitorId);
-        let waits_for = event.visitor_id.clone().filter(|_| !known && !self.config.wait_for_visit.is_zero());
+        let unseen = event.visitor_id.clone().filter(|_| !known && !self.config.wait_for_visit.is_zero());
+        // With the answer to a lookup the visit is looked for again.
+        let (waits_for, wait) = match (lookup, unseen) {
+            (Some((lookup, limit)), _) => (Some(Awaited::Lookup(lookup)), Some((limit, WaitReason::Lookup))),
+            (None, Some(visitor)) => {
+                (Some(Awaited::Visit(visitor)), Some((self.config.wait_for_visit, WaitReason::Visit)))
+            }
+            (None, None) => (None, None),
+        };
         event.attribution = attribution::attribute(None, &utm, event.time);
         if let Some(found) = found {
             join(&mut event, &found.visitor, found.joined_by);
         }
-        let deliveries = self.route(&event, waits_for.is_some());
+        let deliveries = self.route(&event, wait);
         Ok(NewEvent { event, deliveries, waits_for })
     }
 
-    /// How the delivery to each destination starts.
-    fn route(&self, event: &SealedEvent, wait_for_visit: bool) -> Vec<NewDelivery> {
+    /// How the delivery to each destination starts; `wait` says how long for what is still to come, and why.
+    fn route(&self, event: &SealedEvent, wait: Option<(Duration, WaitReason)>) -> Vec<NewDelivery> {
         let state = |route: &Route| {
             let skip = |reason| NewState::Skipped(reason);
             if route.fallback {
@@ -277,9 +350,9 @@ impl Pipeline {
             if route.sources.as_ref().is_some_and(|sources| !sources.contains(&event.source)) {
                 return skip(SkipReason::Source);
             }
-            // A visit that is still to come may bring the consent, and a change has that of its conversion; the worker asks
+            // What is still to come may bring the consent, and a change has that of its conversion; the worker asks
             // once more before it sends.
-            let later = wait_for_visit || (event.name.is_change() && event.consent.ad_user_data == Choice::Unknown);
+            let later = wait.is_some() || (event.name.is_change() && event.consent.ad_user_data == Choice::Unknown);
             if !later && !route.on_unknown_consent.allows(event.consent) {
                 return skip(SkipReason::Consent);
             }
@@ -289,8 +362,8 @@ impl Pipeline {
                 return NewState::Expired;
             }
             let hold = route.destination.hold(event).filter(|(until, _)| *until > now);
-            let visit = wait_for_visit.then(|| (now.plus(self.config.wait_for_visit), WaitReason::Visit));
-            match [hold, visit].into_iter().flatten().max_by_key(|(until, _)| *until) {
+            let wait = wait.map(|(span, reason)| (now.plus(span), reason));
+            match [hold, wait].into_iter().flatten().max_by_key(|(until, _)| *until) {
                 Some((due, reason)) => NewState::Queued { due, deadline, wait: Some(reason) },
                 None => NewState::Queued { due: now, deadline, wait: None },
             }
@@ -488,8 +561,8 @@ mod tests {
         let mut event = conformance::purchase("e", NOW);
         let visitor = VisitorId::new("v").expect("valid");
         event.visitor_id = Some(visitor.clone());
-        let deliveries = pipeline.route(&event, true);
-        let new = NewEvent { event, deliveries, waits_for: Some(visitor.clone()) };
+        let deliveries = pipeline.route(&event, Some((wait_for_visit, WaitReason::Visit)));
+        let new = NewEvent { event, deliveries, waits_for: Some(Awaited::Visit(visitor.clone())) };
         stores.events.accept(vec![new]).await.expect("accepts");
         assert_eq!(stores.events.spill(ids[0], ids[2], Arc::new(|_| true), 9, NOW).await.expect("spills").moved, 1);
         let seen = Observation {

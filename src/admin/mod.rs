@@ -72,8 +72,9 @@ impl Admin {
     }
 }
 
-/// The routes of the admin listener. With a token, every request needs it as `Authorization: Bearer TOKEN`.
-pub fn router(admin: Admin, token: Option<Secret>) -> Router {
+/// The routes of the admin listener, `others` among them. With a token, every request needs it as
+/// `Authorization: Bearer TOKEN`.
+pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
     let routes = Router::new()
         .route("/v1/events/{event_id}", get(event))
         .route("/v1/balance", get(balance))
@@ -90,6 +91,7 @@ pub fn router(admin: Admin, token: Option<Secret>) -> Router {
         .route("/v1/visitors/forget", post(visitors::forget))
         .route("/metrics", get(metrics))
         .with_state(admin)
+        .merge(others)
         .layer(middleware::from_fn(refuse_other_sites));
     let Some(token) = token else { return routes };
     let keys = Keys::new([(token, ())]);

@@ -134,7 +134,7 @@ impl Operator {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let routes = router(admin.clone(), token.map(Secret::new));
+        let routes = router(admin.clone(), token.map(Secret::new), axum::Router::new());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { admin, url, client: reqwest::Client::new() }
     }

@@ -74,6 +74,8 @@ const fn kind_name(kind: IdentityKind) -> &'static str {
         IdentityKind::CheckoutToken => "checkout_token",
         IdentityKind::GaClientId => "ga_client_id",
         IdentityKind::Fbp => "fbp",
+        IdentityKind::LeadId => "lead_id",
+        IdentityKind::ClickId => "click_id",
     }
 }
 

@@ -15,7 +15,10 @@ use super::{Config, DestinationConfig};
 use crate::{
     capture, delivery,
     destinations::{Common, OnUnknownConsent, REGISTRY},
-    intake,
+    intake::{
+        self, SourceConfig,
+        sources::{self, Mapping, TestEvents},
+    },
     model::{DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
@@ -40,8 +43,9 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     for Problem { key, message } in problems {
         settings.problem(&key, message);
     }
+    let mut public_url = None;
     let (public, trusted_proxies) = settings.section("public", |section| {
-        section.url("url");
+        public_url = section.url("url");
         let networks = section.list("trusted_proxies", "an address or a network such as 10.0.0.0/8", Network::parse);
         (address(section), TrustedProxies(networks.unwrap_or_default()))
     });
@@ -60,7 +64,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         store.delivered = days(section, "delivered", kept.clone());
         store.dead_letters = days(section, "dead_letters", kept);
     });
-    let (intake, sources, default_country) = settings.section("intake", intake_section);
+    let (mut intake, mut sources, default_country) = settings.section("intake", intake_section);
     let wait_for_visit = settings
         .section("join", |section| section.duration("wait_for_visit", Duration::ZERO..=DAY).unwrap_or_default());
     let delivery = settings.section("delivery", delivery_section);
@@ -82,10 +86,9 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         });
         (format.unwrap_or_default(), level.unwrap_or_default())
     });
-    if settings.has("sources") {
-        settings.problem("sources", "webhook sources are not part of this version; post to /v1/events instead");
-        settings.tables("sources", |source| source.rest());
-    }
+    let mut posted: Vec<SourceConfig> = Vec::new();
+    settings.tables("sources", |section| posted.extend(source(section, public_url.as_deref(), &mut sources)));
+    intake.sources = posted;
     let files = store.path.join("files").display().to_string();
     let mut names = BTreeSet::new();
     let destinations = settings.tables("destinations", |section| {
@@ -181,8 +184,48 @@ fn intake_section(section: &mut Settings) -> (intake::Config, BTreeSet<SourceNam
         keys: keys.into_iter().flatten().collect(),
         body_bytes_max: section.number("body_bytes_max", 1024..=64 << 20).unwrap_or(1),
         batch_max: section.number("batch_max", 1..=10_000).unwrap_or(1),
+        sources: Vec::new(),
     };
     (config, sources, default_country)
+}
+
+/// A source of webhooks; `known` are the names of the sources so far, and of this one after it.
+fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet<SourceName>) -> Option<SourceConfig> {
+    let name = section.required_parsed("name", "a name such as shop", name::<SourceName>);
+    if name.as_ref().is_some_and(|name| !known.insert(name.clone())) {
+        section.problem("name", "is that of another source, or of a key in intake.keys");
+    } else if let Some(name) = &name {
+        section.rename(format!("sources.{name}."));
+    }
+    let kinds: Vec<&str> = sources::REGISTRY.iter().map(|descriptor| descriptor.kind).collect();
+    let descriptor = section.required_parsed("kind", &format!("one of {}", kinds.join(", ")), |text| {
+        sources::REGISTRY.iter().find(|descriptor| descriptor.kind == text)
+    });
+    let test_events = section.parsed("test_events", "ignore or accept", |text| match text {
+        "ignore" => Some(TestEvents::Ignore),
+        "accept" => Some(TestEvents::Accept),
+        _ => None,
+    });
+    let map = Mapping::read(section).map(Arc::new);
+    let Some(descriptor) = descriptor else {
+        section.rest();
+        return None;
+    };
+    // One without a name is checked all the same.
+    let called = name.clone().unwrap_or_else(|| SourceName::new("unnamed").expect("a valid name"));
+    let address = public_url.map(|url| format!("{}/webhooks/{called}", url.trim_end_matches('/')));
+    let common = sources::Common {
+        name: called,
+        address,
+        test_events: test_events.unwrap_or_default(),
+        mapped: mapped_fields(map.as_deref()),
+    };
+    let source = (descriptor.build)(&common, section)?;
+    Some(SourceConfig { name: name?, kind: descriptor.kind, source, map })
+}
+
+fn mapped_fields(map: Option<&Mapping>) -> Vec<String> {
+    map.map(|map| map.fields().map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn delivery_section(section: &mut Settings) -> delivery::Config {
@@ -213,7 +256,7 @@ fn destination(
         REGISTRY.iter().find(|descriptor| descriptor.kind == text)
     });
     // A generated key has a name that nobody configured.
-    let sources = section.list("sources", "the name of a source in intake.keys", |text| {
+    let sources = section.list("sources", "the name of a source in intake.keys or sources", |text| {
         self::name::<SourceName>(text).filter(|name| known.is_empty() || known.contains(name))
     });
     if sources.as_ref().is_some_and(Vec::is_empty) {

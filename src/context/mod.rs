@@ -79,5 +79,7 @@ const fn joined_by(kind: IdentityKind) -> JoinedBy {
         IdentityKind::CheckoutToken => JoinedBy::CheckoutToken,
         IdentityKind::GaClientId => JoinedBy::GaClientId,
         IdentityKind::Fbp => JoinedBy::Fbp,
+        IdentityKind::LeadId => JoinedBy::LeadId,
+        IdentityKind::ClickId => JoinedBy::ClickId,
     }
 }

@@ -63,6 +63,7 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
             return Err(problem);
         }
     };
+    intake.tally.came(&source, intake.clock.now());
     let body = read_body(body, intake.body_bytes_max).await?;
     let mut post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
     let now = intake.clock.now();
@@ -76,8 +77,14 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
 
 fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
     let Problem { kind, pointer, .. } = problem;
-    tracing::info!(%source, problem = kind, pointer, "refused an event");
+    tracing::debug!(%source, problem = kind, pointer, "refused an event");
     intake.pipeline.metrics.answered(source, "rejected");
+    intake.tally.refused(source, intake.clock.now(), None, "invalid_event", &problem.detail);
+}
+
+fn tally(intake: &Intake, source: &SourceName, answers: &[Answer]) {
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    intake.tally.took(source, count("accepted"), count("duplicate"));
 }
 
 async fn single(intake: &Intake, source: &SourceName, post: Post<'_>, now: Time) -> Result<Response, Problem> {
@@ -86,6 +93,7 @@ async fn single(intake: &Intake, source: &SourceName, post: Post<'_>, now: Time)
     let accepted = intake.pipeline.accept(vec![event]).await?;
     let accepted = accepted.into_iter().next().ok_or_else(Problem::internal)?;
     let answer = answer(event_id, accepted, "");
+    tally(intake, source, std::slice::from_ref(&answer));
     match answer.problem {
         Some(problem) => Err(problem),
         None => Ok(json(StatusCode::ACCEPTED, &Answers { results: vec![answer] })),
@@ -127,6 +135,7 @@ async fn batch(intake: &Intake, source: &SourceName, events: Vec<&RawValue>, now
             refused.or_else(|| accepted.next().map(|(id, done)| answer(id, done, &format!("/events/{i}"))))
         })
         .collect();
+    tally(intake, source, &results);
     let wrong = results.iter().filter(|answer| answer.problem.is_some()).count();
     let status = match wrong {
         0 => StatusCode::ACCEPTED,

@@ -1,7 +1,13 @@
-//! Events in: the native API.
+//! Events in: the native API, and the webhooks of shops, payment services and CRMs.
 
 mod api;
+mod draft;
+pub mod fetch;
+mod overview;
 mod read;
+pub mod sources;
+mod tally;
+mod webhooks;
 mod wire;
 
 use std::sync::Arc;
@@ -15,9 +21,15 @@ use crate::{
 };
 
 pub use api::read_event;
+pub use draft::{Draft, DraftContext};
+pub use read::read_draft;
+pub use tally::Tally;
+pub use webhooks::SourceConfig;
 
-/// Settings of intake; `[intake]`.
-#[derive(Clone, Debug)]
+use webhooks::Desk;
+
+/// Settings of intake; `[intake]` and `[[sources]]`.
+#[derive(Clone)]
 pub struct Config {
     /// Keys that may post, each with the source it stands for.
     pub keys: Vec<(SourceName, Secret)>,
@@ -25,6 +37,8 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// Events in a batch at most.
     pub batch_max: usize,
+    /// Who posts to `/webhooks/{source}`.
+    pub sources: Vec<SourceConfig>,
 }
 
 /// What the handlers share.
@@ -33,13 +47,26 @@ struct Intake {
     pipeline: Arc<Pipeline>,
     clock: Arc<dyn Clock>,
     keys: Keys<SourceName>,
+    tally: Tally,
     body_bytes_max: usize,
     batch_max: usize,
 }
 
-/// The routes of intake.
-pub fn router(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>) -> Router {
+/// The routes of intake: those of the public listener, and those of the admin listener, which has to guard them.
+pub fn routers(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>, tally: &Tally) -> (Router, Router) {
     let keys = Keys::new(config.keys.iter().map(|(source, key)| (key.clone(), source.clone())));
+    config.keys.iter().for_each(|(source, _)| tally.know(source, "api"));
+    config.sources.iter().for_each(|source| tally.know(&source.name, source.kind));
     let Config { body_bytes_max, batch_max, .. } = *config;
-    api::router(Intake { pipeline, clock, keys, body_bytes_max, batch_max })
+    let sources = config.sources.iter().map(|source| (source.name.to_string(), source.clone())).collect();
+    let desk = Desk {
+        pipeline: Arc::clone(&pipeline),
+        clock: Arc::clone(&clock),
+        tally: tally.clone(),
+        body_bytes_max,
+        sources: Arc::new(sources),
+    };
+    let admin = overview::router(desk.clone());
+    let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
+    (api::router(intake).merge(webhooks::router(desk)), admin)
 }

@@ -1,13 +1,18 @@
 //! From the JSON of an event to a [`RawEvent`]: every value is checked here, once, against the limits of the API.
 
-use std::{net::IpAddr, time::Duration};
+use std::{cell::RefCell, net::IpAddr, time::Duration};
 
-use super::wire::{Amount, ContextWire, ItemWire, Post};
+use rust_decimal::Decimal;
+
+use super::{
+    draft::{Draft, DraftContext},
+    wire::{Amount, ContextWire, ItemWire, Post},
+};
 use crate::{
     attribution::read_landing,
     model::{
-        ClickId, ClickKind, Cookies, Currency, EventId, EventName, Item, Money, RawContext, RawEvent, Sensitive,
-        SourceName, Time, TransactionId, Utm, VisitorId,
+        ClickId, ClickKind, Cookies, Currency, Digest, EventId, EventName, InvalidId, Item, Money, RawContext,
+        RawEvent, Sensitive, SourceName, Time, TransactionId, Utm, VisitorId,
     },
     pipeline,
     privacy::scrub::{self, Posted},
@@ -37,6 +42,17 @@ pub(super) struct Reader<'a> {
     pub(super) now: Time,
 }
 
+/// Checks an event that its giver cannot correct: what is not sound of it, and not what it is about, is left out and told
+/// in the list; ids that may not rest in clear are known by their hash.
+///
+/// # Errors
+/// If its name, value, currency or time is wrong, or one of those that a restatement needs is missing.
+pub fn read_draft(draft: Draft, source: &SourceName, now: Time) -> (Result<RawEvent, Problem>, Vec<Problem>) {
+    let left_out = RefCell::default();
+    let event = Checker { reader: &Reader { base: "", source, now }, left_out: Some(&left_out) }.event(draft);
+    (event, left_out.into_inner())
+}
+
 impl Reader<'_> {
     fn refuse(&self, field: &str, why: impl std::fmt::Display) -> Problem {
         Problem::invalid(format!("{}/{field}", self.base), format!("{}: {why}", field.replace('/', ".")))
@@ -47,23 +63,137 @@ impl Reader<'_> {
     /// # Errors
     /// The first that is wrong, with its pointer.
     pub(super) fn event(&self, post: Post<'_>) -> Result<RawEvent, Problem> {
-        let name =
-            post.event.ok_or_else(|| self.refuse("event", "is missing; it says what happened, such as purchase"))?;
-        let name = EventName::new(name).map_err(|why| self.refuse("event", why))?;
+        Checker { reader: self, left_out: None }.event(self.draft(post)?)
+    }
+
+    /// What `post` says, as far as its form alone tells whether it is sound.
+    ///
+    /// # Errors
+    /// A problem of `user` or `time`.
+    pub(super) fn draft(&self, post: Post<'_>) -> Result<Draft, Problem> {
         let user = user(post.user.unwrap_or_default().0).map_err(|(field, why)| self.refuse(field, why))?;
-        let posted = Posted::of(&user);
-        for (field, id) in
-            [("event_id", &post.event_id), ("transaction_id", &post.transaction_id), ("visitor_id", &post.visitor_id)]
-        {
-            if id.as_ref().is_some_and(|id| scrub::identifies(id, &posted)) {
-                return Err(self.refuse(field, IDENTIFIES));
+        let time = post.time.map(|given| Time::parse(&given).map_err(|why| self.refuse("time", why))).transpose()?;
+        let amount = |amount: Option<Amount>| amount.map(|Amount(amount)| amount);
+        let item = |Object(item): Object<ItemWire>| Item {
+            id: item.id,
+            name: item.name,
+            quantity: amount(item.quantity),
+            price: amount(item.price),
+        };
+        Ok(Draft {
+            event: post.event,
+            event_id: post.event_id,
+            time,
+            visitor_id: post.visitor_id,
+            transaction_id: post.transaction_id,
+            value: amount(post.value),
+            currency: post.currency,
+            action_source: post.action_source.map(|Word(source)| source),
+            items: post.items.unwrap_or_default().into_iter().map(item).collect(),
+            user,
+            context: context(post.context.unwrap_or_default().0),
+            consent: consent(post.consent.unwrap_or_default().0),
+            properties: post.properties.map(|properties| properties.0).unwrap_or_default(),
+        })
+    }
+}
+
+fn context(wire: ContextWire) -> DraftContext {
+    let given = [
+        (ClickKind::Gclid, wire.gclid),
+        (ClickKind::Gbraid, wire.gbraid),
+        (ClickKind::Wbraid, wire.wbraid),
+        (ClickKind::Dclid, wire.dclid),
+        (ClickKind::Fbclid, wire.fbclid),
+        (ClickKind::Msclkid, wire.msclkid),
+        (ClickKind::Ttclid, wire.ttclid),
+        (ClickKind::LiFatId, wire.li_fat_id),
+        (ClickKind::Epik, wire.epik),
+        (ClickKind::Sccid, wire.sccid),
+        (ClickKind::RdtCid, wire.rdt_cid),
+        (ClickKind::Twclid, wire.twclid),
+        (ClickKind::Oppref, wire.oppref),
+    ];
+    DraftContext {
+        ip: wire.ip.map(Sensitive::new),
+        user_agent: wire.user_agent.map(Sensitive::new),
+        url: wire.url.map(Sensitive::new),
+        referrer: wire.referrer.map(Sensitive::new),
+        clicks: given.into_iter().filter_map(|(kind, value)| Some((kind, value?))).collect(),
+        cookies: Cookies {
+            fbc: wire.fbc,
+            fbp: wire.fbp,
+            ga_client_id: wire.ga_client_id,
+            ga_session_id: wire.ga_session_id,
+        },
+        utm: wire.utm.unwrap_or_default().0,
+        checkout_token: wire.checkout_token,
+        cart_token: wire.cart_token,
+    }
+}
+
+/// Checks the values of a draft.
+struct Checker<'a> {
+    reader: &'a Reader<'a>,
+    /// Where to tell what was left out; without it, what would be left out is refused.
+    left_out: Option<&'a RefCell<Vec<Problem>>>,
+}
+
+impl Checker<'_> {
+    fn refuse(&self, field: &str, why: impl std::fmt::Display) -> Problem {
+        self.reader.refuse(field, why)
+    }
+
+    /// Nothing, if something is wrong with it and may be left out.
+    fn keep<T: Default>(&self, read: Result<T, Problem>) -> Result<T, Problem> {
+        match (read, self.left_out) {
+            (Err(problem), Some(left_out)) => {
+                left_out.borrow_mut().push(problem);
+                Ok(T::default())
             }
+            (read, _) => read,
         }
-        let transaction_id = post.transaction_id.map(TransactionId::new).transpose();
-        let transaction_id = transaction_id.map_err(|why| self.refuse("transaction_id", why))?;
-        let visitor_id = post.visitor_id.map(VisitorId::new).transpose();
-        let visitor_id = visitor_id.map_err(|why| self.refuse("visitor_id", why))?;
-        let money = self.money(post.value, post.currency)?;
+    }
+
+    /// An id, or the hash of one that may not rest in clear, so that it still tells one event from another.
+    fn id<T: TryFrom<String, Error = InvalidId>>(
+        &self,
+        field: &str,
+        id: Option<String>,
+        posted: &Posted<'_>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(id) = id else { return Ok(None) };
+        let identifies = scrub::identifies(&id, posted);
+        let hashed = self.left_out.is_some().then(|| format!("sha256.{}", Digest::of_token(&id).hex()));
+        let read = if identifies { Err(self.refuse(field, IDENTIFIES)) } else { self.named(field, id) };
+        match (read, hashed) {
+            (Err(problem), Some(hashed)) => {
+                self.keep::<()>(Err(problem))?;
+                self.named(field, hashed).map(Some)
+            }
+            (read, _) => read.map(Some),
+        }
+    }
+
+    fn named<T: TryFrom<String, Error = InvalidId>>(&self, field: &str, id: String) -> Result<T, Problem> {
+        T::try_from(id).map_err(|why| self.refuse(field, why))
+    }
+
+    fn event(&self, draft: Draft) -> Result<RawEvent, Problem> {
+        let Reader { source, now, .. } = *self.reader;
+        let name =
+            draft.event.ok_or_else(|| self.refuse("event", "is missing; it says what happened, such as purchase"))?;
+        let name = EventName::new(name).map_err(|why| self.refuse("event", why))?;
+        let posted = Posted::of(&draft.user);
+        let given_id: Option<EventId> = self.id("event_id", draft.event_id, &posted)?;
+        let transaction_id: Option<TransactionId> = self.id("transaction_id", draft.transaction_id, &posted)?;
+        let visitor_id = match draft.visitor_id {
+            Some(id) if scrub::identifies(&id, &posted) => Err(self.refuse("visitor_id", IDENTIFIES)),
+            Some(id) => self.named("visitor_id", id).map(Some),
+            None => Ok(None),
+        };
+        let visitor_id: Option<VisitorId> = self.keep(visitor_id)?;
+        let money = self.money(draft.value, draft.currency)?;
         let restates = name.as_str() == EventName::RESTATEMENT;
         if restates && transaction_id.is_none() {
             let why = "is missing; a restatement needs the transaction of the conversion that it gives another value";
@@ -76,77 +206,82 @@ impl Reader<'_> {
             }
             (_, false) => None,
         };
-        let event_id = match (post.event_id, &transaction_id) {
-            (Some(given), _) => EventId::new(given).map_err(|why| self.refuse("event_id", why))?,
+        let event_id = match (given_id, &transaction_id) {
+            (Some(given), _) => given,
             (None, Some(transaction)) => {
-                let id = EventId::derive(self.source, name.as_str(), transaction);
+                let id = EventId::derive(source, name.as_str(), transaction);
                 let id = id.map_err(|why| self.refuse("transaction_id", why))?;
                 // There may be several of one transaction, each with a value of its own.
                 let restated = restated.and_then(|value| pipeline::restatement_id(id.as_str(), &value));
                 restated.unwrap_or(id)
             }
-            (None, None) => EventId::mint(self.now),
+            (None, None) => EventId::mint(now),
         };
-        let properties = post.properties.map(|properties| properties.0).unwrap_or_default();
-        if serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len()) > PROPERTIES_BYTES_MAX {
-            return Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")));
-        }
+        let properties = draft.properties;
+        let size = serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len());
+        let properties = self.keep(if size > PROPERTIES_BYTES_MAX {
+            Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")))
+        } else {
+            Ok(properties)
+        })?;
         Ok(RawEvent {
-            source: self.source.clone(),
-            time: self.time(post.time)?,
-            received_at: self.now,
+            source: source.clone(),
+            time: self.time(draft.time)?,
+            received_at: now,
             visitor_id,
             transaction_id,
             money,
-            action_source: post.action_source.map(|Word(source)| source),
-            items: self.items(post.items.unwrap_or_default())?,
-            context: self.context(post.context.unwrap_or_default().0, &posted)?,
-            user,
-            consent: consent(post.consent.unwrap_or_default().0),
+            action_source: draft.action_source,
+            items: self.items(draft.items)?,
+            context: self.context(draft.context, &posted)?,
+            user: draft.user,
+            consent: draft.consent,
             properties,
+            lookup: None,
             name,
             event_id,
         })
     }
 
-    fn time(&self, given: Option<String>) -> Result<Time, Problem> {
-        let Some(given) = given else { return Ok(self.now) };
-        let time = Time::parse(&given).map_err(|why| self.refuse("time", why))?;
-        if time > self.now.plus(AHEAD_MAX) {
-            return Err(self.refuse("time", format!("is more than 10 minutes in the future (it is {} here)", self.now)));
+    fn time(&self, given: Option<Time>) -> Result<Time, Problem> {
+        let now = self.reader.now;
+        let Some(time) = given else { return Ok(now) };
+        if time > now.plus(AHEAD_MAX) {
+            return Err(self.refuse("time", format!("is more than 10 minutes in the future (it is {now} here)")));
         }
-        if time < self.now.minus(BACK_MAX) {
-            return Err(self.refuse("time", format!("is more than 400 days in the past (it is {} here)", self.now)));
+        if time < now.minus(BACK_MAX) {
+            return Err(self.refuse("time", format!("is more than 400 days in the past (it is {now} here)")));
         }
         Ok(time)
     }
 
-    fn money(&self, value: Option<Amount>, currency: Option<String>) -> Result<Option<Money>, Problem> {
+    fn money(&self, value: Option<Decimal>, currency: Option<String>) -> Result<Option<Money>, Problem> {
         let currency = currency.filter(|code| !code.is_empty());
         let currency = currency.map(|code| Currency::parse(&code)).transpose();
         let currency = currency.map_err(|why| self.refuse("currency", why))?;
-        let Some(Amount(value)) = value else { return Ok(None) };
+        let Some(value) = value else { return Ok(None) };
         let Some(currency) = currency else {
             return Err(self.refuse("currency", "is missing; a value needs its ISO 4217 currency, such as EUR"));
         };
         Money::new(value, currency).map(Some).map_err(|why| self.refuse("value", why))
     }
 
-    fn items(&self, items: Vec<Object<ItemWire>>) -> Result<Vec<Item>, Problem> {
+    fn items(&self, mut items: Vec<Item>) -> Result<Vec<Item>, Problem> {
         if items.len() > ITEMS_MAX {
-            return Err(self.refuse("items", format!("must be at most {ITEMS_MAX} items")));
+            self.keep::<()>(Err(self.refuse("items", format!("must be at most {ITEMS_MAX} items"))))?;
+            items.truncate(ITEMS_MAX);
         }
-        let item = |(i, Object(item)): (usize, Object<ItemWire>)| {
-            let amount = |field: &str, amount: Option<Amount>| match amount {
-                Some(Amount(amount)) if amount.is_sign_negative() && !amount.is_zero() => {
-                    Err(self.refuse(&format!("items/{i}/{field}"), "must not be negative"))
+        let item = |(i, item): (usize, Item)| {
+            let amount = |field: &str, amount: Option<Decimal>| match amount {
+                Some(amount) if amount.is_sign_negative() && !amount.is_zero() => {
+                    self.keep(Err(self.refuse(&format!("items/{i}/{field}"), "must not be negative")))
                 }
-                amount => Ok(amount.map(|Amount(amount)| amount)),
+                amount => Ok(amount),
             };
             let text = |field: &str, text: Option<String>| match text {
                 Some(text) if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) => {
                     let why = format!("must be at most {TEXT_BYTES_MAX} bytes without control characters");
-                    Err(self.refuse(&format!("items/{i}/{field}"), why))
+                    self.keep(Err(self.refuse(&format!("items/{i}/{field}"), why)))
                 }
                 text => Ok(text.filter(|text| !text.is_empty())),
             };
@@ -160,8 +295,8 @@ impl Reader<'_> {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    fn context(&self, wire: ContextWire, posted: &Posted<'_>) -> Result<RawContext, Problem> {
-        let token = |field: &str, value: Option<String>| match value {
+    fn token(&self, field: &str, value: Option<String>, posted: &Posted<'_>) -> Result<Option<String>, Problem> {
+        self.keep(match value {
             Some(value) if value.len() > TOKEN_BYTES_MAX => {
                 Err(self.refuse(&format!("context/{field}"), format!("must be at most {TOKEN_BYTES_MAX} bytes")))
             }
@@ -172,44 +307,36 @@ impl Reader<'_> {
                 Err(self.refuse(&format!("context/{field}"), IDENTIFIES))
             }
             value => Ok(value.filter(|value| !value.is_empty())),
-        };
-        let page = |field: &str, value: Option<String>| {
-            let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
-            let why = page_problem(&value).map(|why| self.refuse(&format!("context/{field}"), why));
-            why.map_or(Ok(Some(Sensitive::new(value))), Err)
-        };
-        let ip = wire.ip.filter(|ip| !ip.is_empty()).map(|ip| ip.trim().parse::<IpAddr>()).transpose();
-        let ip = ip.map_err(|_| self.refuse("context/ip", "must be an IPv4 or IPv6 address"))?;
-        let url = page("url", wire.url)?;
-        let given = [
-            (ClickKind::Gclid, "gclid", wire.gclid),
-            (ClickKind::Gbraid, "gbraid", wire.gbraid),
-            (ClickKind::Wbraid, "wbraid", wire.wbraid),
-            (ClickKind::Dclid, "dclid", wire.dclid),
-            (ClickKind::Fbclid, "fbclid", wire.fbclid),
-            (ClickKind::Msclkid, "msclkid", wire.msclkid),
-            (ClickKind::Ttclid, "ttclid", wire.ttclid),
-            (ClickKind::LiFatId, "li_fat_id", wire.li_fat_id),
-            (ClickKind::Epik, "epik", wire.epik),
-            (ClickKind::Sccid, "sccid", wire.sccid),
-            (ClickKind::RdtCid, "rdt_cid", wire.rdt_cid),
-            (ClickKind::Twclid, "twclid", wire.twclid),
-            (ClickKind::Oppref, "oppref", wire.oppref),
-        ];
-        let mut clicks = Vec::new();
-        for (kind, field, value) in given {
-            if let Some(value) = token(field, value)? {
-                clicks.push(ClickId { kind, value, first_seen: None, last_seen: self.now });
+        })
+    }
+
+    fn page(&self, field: &str, address: Option<Sensitive<String>>) -> Result<Option<Sensitive<String>>, Problem> {
+        let Some(address) = address.filter(|address| !address.expose().is_empty()) else { return Ok(None) };
+        let why = page_problem(address.expose()).map(|why| self.refuse(&format!("context/{field}"), why));
+        self.keep(why.map_or(Ok(Some(address)), Err))
+    }
+
+    fn context(&self, draft: DraftContext, posted: &Posted<'_>) -> Result<RawContext, Problem> {
+        let now = self.reader.now;
+        let ip = draft.ip.filter(|ip| !ip.expose().is_empty());
+        let ip = ip.map(|ip| ip.expose().trim().parse::<IpAddr>()).transpose();
+        let ip = self.keep(ip.map_err(|_| self.refuse("context/ip", "must be an IPv4 or IPv6 address")))?;
+        let url = self.page("url", draft.url)?;
+        let mut clicks: Vec<ClickId> = Vec::new();
+        for (kind, value) in draft.clicks {
+            let field = kind.parameter().to_ascii_lowercase();
+            if let Some(value) = self.token(&field, Some(value), posted)? {
+                clicks.push(ClickId { kind, value, first_seen: None, last_seen: now });
             }
         }
-        let landing = url.as_ref().map(|url| read_landing(url.expose(), self.now)).unwrap_or_default();
+        let landing = url.as_ref().map(|url| read_landing(url.expose(), now)).unwrap_or_default();
         for click in landing.clicks {
-            let known = clicks.iter().any(|known: &ClickId| known.kind == click.kind);
+            let known = clicks.iter().any(|known| known.kind == click.kind);
             if !known && !scrub::identifies(&click.value, posted) {
                 clicks.push(ClickId { first_seen: None, ..click });
             }
         }
-        let utm = wire.utm.unwrap_or_default().0;
+        let utm = draft.utm;
         let cut = |value: Option<String>| value.map(|value| cut(value, TEXT_BYTES_MAX)).filter(|v| !v.is_empty());
         let utm = Utm {
             source: cut(utm.source),
@@ -218,21 +345,22 @@ impl Reader<'_> {
             content: cut(utm.content),
             term: cut(utm.term),
         };
-        let tokens = [token("checkout_token", wire.checkout_token)?, token("cart_token", wire.cart_token)?];
+        let tokens = [("checkout_token", draft.checkout_token), ("cart_token", draft.cart_token)];
+        let tokens = tokens.into_iter().map(|(field, token)| self.token(field, token, posted));
         Ok(RawContext {
             ip: ip.map(Sensitive::new),
-            user_agent: cut(wire.user_agent).map(Sensitive::new),
-            referrer: page("referrer", wire.referrer)?,
+            user_agent: cut(draft.user_agent.map(Sensitive::into_inner)).map(Sensitive::new),
+            referrer: self.page("referrer", draft.referrer)?,
             url,
             clicks,
             cookies: Cookies {
-                fbc: token("fbc", wire.fbc)?,
-                fbp: token("fbp", wire.fbp)?,
-                ga_client_id: token("ga_client_id", wire.ga_client_id)?,
-                ga_session_id: token("ga_session_id", wire.ga_session_id)?,
+                fbc: self.token("fbc", draft.cookies.fbc, posted)?,
+                fbp: self.token("fbp", draft.cookies.fbp, posted)?,
+                ga_client_id: self.token("ga_client_id", draft.cookies.ga_client_id, posted)?,
+                ga_session_id: self.token("ga_session_id", draft.cookies.ga_session_id, posted)?,
             },
             utm: if utm.is_empty() { landing.utm } else { utm },
-            checkout_tokens: tokens.into_iter().flatten().collect(),
+            checkout_tokens: tokens.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SealedEvent, Time, VisitorId};
+use super::{Awaited, SealedEvent, Time};
 
 /// A destination inside one store: small, assigned when its name is first seen, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub enum WaitReason {
     Original,
     /// For the platform to take changes of the conversion, which it does only when that is old enough.
     ConversionTooRecent,
+    /// For its source to tell what it left out.
+    Lookup,
 }
 
 impl WaitReason {
@@ -76,6 +78,7 @@ impl WaitReason {
             Self::Retry => "retry",
             Self::Original => "wait_for_original",
             Self::ConversionTooRecent => "conversion_too_recent",
+            Self::Lookup => "wait_for_lookup",
         }
     }
 }
@@ -114,8 +117,8 @@ pub struct NewEvent {
     pub event: SealedEvent,
     /// Its deliveries.
     pub deliveries: Vec<NewDelivery>,
-    /// The visitor whose visit is not known yet; its arrival completes the event.
-    pub waits_for: Option<VisitorId>,
+    /// What is not known yet; its arrival completes the event.
+    pub waits_for: Option<Awaited>,
 }
 
 /// What a platform, or our own check, had against one event. Never holds personal data.

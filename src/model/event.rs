@@ -1,9 +1,9 @@
 //! Conversions: as posted, and as stored.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
     ClickId, Consent, Cookies, EventId, Money, RawUser, SealedUser, Sensitive, SourceName, Time, TransactionId, Utm,
@@ -186,6 +186,60 @@ pub struct RawEvent {
     pub consent: Consent,
     /// Whatever else, at most 16 KiB.
     pub properties: serde_json::Map<String, serde_json::Value>,
+    /// What its source is to be asked for before it is sent, and how long its deliveries wait for that.
+    pub lookup: Option<(Lookup, Duration)>,
+}
+
+/// Something that an event leaves out and its source can be asked for: the customer of an order, the contact of a deal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lookup {
+    /// Whom to ask.
+    pub source: SourceName,
+    /// What for, in the words of that source: kind and id of a record there. Never holds contact data.
+    pub what: String,
+}
+
+/// What an event waits for.
+///
+/// On disk it is one text: the id of a visitor as it is, and a lookup behind U+0001, which no id may hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Awaited {
+    /// A visit of this visitor.
+    Visit(VisitorId),
+    /// The answer of its source.
+    Lookup(Lookup),
+}
+
+/// What begins a lookup on disk, and stands between its two parts.
+const LOOKUP_MARK: char = '\u{1}';
+
+impl Awaited {
+    /// The text it is on disk.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Visit(visitor) => visitor.as_str().into(),
+            Self::Lookup(Lookup { source, what }) => format!("{LOOKUP_MARK}{source}{LOOKUP_MARK}{what}").into(),
+        }
+    }
+}
+
+impl Serialize for Awaited {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Awaited {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let Some(lookup) = text.strip_prefix(LOOKUP_MARK) else {
+            return VisitorId::new(text).map(Self::Visit).map_err(de::Error::custom);
+        };
+        let (source, what) = lookup.split_once(LOOKUP_MARK).ok_or_else(|| de::Error::custom("half a lookup"))?;
+        let source = SourceName::new(source).map_err(de::Error::custom)?;
+        Ok(Self::Lookup(Lookup { source, what: what.to_owned() }))
+    }
 }
 
 /// The browser side of an event as stored.
@@ -223,6 +277,10 @@ pub enum JoinedBy {
     GaClientId,
     /// By Meta's browser id.
     Fbp,
+    /// By Meta's lead id.
+    LeadId,
+    /// By a click id.
+    ClickId,
 }
 
 /// Which visits get the credit.

@@ -305,6 +305,10 @@ pub enum IdentityKind {
     GaClientId = 5,
     /// Meta's browser id.
     Fbp = 6,
+    /// Meta's lead id.
+    LeadId = 7,
+    /// Click id of a platform.
+    ClickId = 8,
 }
 
 /// A hashed identifier of a visitor.

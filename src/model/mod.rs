@@ -21,8 +21,8 @@ pub use delivery::{
 };
 pub use duration::{InvalidDuration, parse_duration};
 pub use event::{
-    ActionSource, Attribution, Change, Context, EventName, Item, JoinedBy, Properties, RawContext, RawEvent,
-    SealedEvent,
+    ActionSource, Attribution, Awaited, Change, Context, EventName, Item, JoinedBy, Lookup, Properties, RawContext,
+    RawEvent, SealedEvent,
 };
 pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
 pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};

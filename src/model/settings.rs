@@ -114,6 +114,12 @@ impl Settings {
         self.table.contains_key(key)
     }
 
+    /// Whether `key` is a table.
+    #[must_use]
+    pub fn is_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_table)
+    }
+
     /// The names of the keys that are left.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

@@ -6,10 +6,10 @@ use std::{future::Future, time::Duration};
 
 use super::{Accepted, Config, LeaseKey, Leased, Settlement, Step, StoreError, Stores};
 use crate::model::{
-    ActionSource, Attempt, Attribution, ClickId, ClickKind, Consent, Context, Cookies, DestinationId, DestinationName,
-    Digest, EventId, EventName, Failure, FailureClass, IdentityKey, IdentityKind, JoinedBy, NewDelivery, NewEvent,
-    NewState, Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Spelled, Time,
-    TransactionId, Utm, Visit, VisitorId, WaitReason,
+    ActionSource, Attempt, Attribution, Awaited, ClickId, ClickKind, Consent, Context, Cookies, DestinationId,
+    DestinationName, Digest, EventId, EventName, Failure, FailureClass, IdentityKey, IdentityKind, JoinedBy,
+    NewDelivery, NewEvent, NewState, Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName,
+    Spelled, Time, TransactionId, Utm, Visit, VisitorId, WaitReason,
 };
 
 /// Settings with the default retention and small bounds, in `path`.
@@ -255,14 +255,14 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
     let visitor = VisitorId::new("v1").expect("valid");
     let mut new = queued(purchase("e1", START), &ids);
     new.event.visitor_id = Some(visitor.clone());
-    new.waits_for = Some(visitor.clone());
+    new.waits_for = Some(Awaited::Visit(visitor.clone()));
     for delivery in &mut new.deliveries {
         let due = START.plus(MINUTE);
         delivery.state = NewState::Queued { due, deadline: START.plus(WEEK), wait: Some(WaitReason::Visit) };
     }
     stores.events.accept(vec![new]).await.expect("accepts");
-    assert_eq!(stores.events.awaited(), std::slice::from_ref(&visitor));
-    let waiting = stores.events.waiting_for(&visitor).await.expect("reads");
+    assert_eq!(stores.events.awaited(), [Awaited::Visit(visitor.clone())]);
+    let waiting = stores.events.waiting_for(&Awaited::Visit(visitor.clone())).await.expect("reads");
     let mut completed = queued(waiting[0].sealed.clone(), &ids);
     completed.event.context.cookies.fbp = Some("fb.1.1.1".into());
     completed.deliveries[1].state = NewState::Skipped(SkipReason::Consent);
@@ -280,11 +280,11 @@ async fn completes_what_waits_for_a_visit(stores: &Stores) {
 async fn two_completions_end_nothing_twice(stores: &Stores) {
     let ids = two(stores).await;
     let mut new = queued(purchase("e1", START), &ids);
-    new.waits_for = VisitorId::new("v1").ok();
+    new.waits_for = VisitorId::new("v1").ok().map(Awaited::Visit);
     stores.events.accept(vec![new.clone(), queued(purchase("e2", START), &ids)]).await.expect("accepts");
-    let visitor = new.waits_for.take().expect("set");
+    let awaited = new.waits_for.take().expect("set");
     // Two visits of one visitor at the same moment both find the event waiting.
-    let waiting = stores.events.waiting_for(&visitor).await.expect("reads");
+    let waiting = stores.events.waiting_for(&awaited).await.expect("reads");
     let mut denied = queued(waiting[0].sealed.clone(), &ids);
     for delivery in &mut denied.deliveries {
         delivery.state = NewState::Skipped(SkipReason::Consent);
@@ -301,14 +301,14 @@ async fn stops_waiting_when_all_is_sent(stores: &Stores) {
     let ids = two(stores).await;
     let visitor = VisitorId::new("v1").expect("valid");
     let mut new = queued(purchase("e1", START), &ids);
-    new.waits_for = Some(visitor.clone());
+    new.waits_for = Some(Awaited::Visit(visitor.clone()));
     stores.events.accept(vec![new.clone()]).await.expect("accepts");
     for (id, left) in ids.into_iter().zip([1, 0]) {
         let leased = lease(stores, id, START).await;
         settle(stores, id, vec![(leased[0].key, Step::Ended(Outcome::Delivered))], START).await;
         assert_eq!(stores.events.awaited().len(), left, "nothing is kept of what is over");
     }
-    assert!(stores.events.waiting_for(&visitor).await.expect("reads").is_empty());
+    assert!(stores.events.waiting_for(&Awaited::Visit(visitor.clone())).await.expect("reads").is_empty());
 }
 
 async fn events_lead_to_their_visitors(stores: &Stores) {

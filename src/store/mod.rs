@@ -16,8 +16,8 @@ use prometheus_client::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Attempt, DestinationId, DestinationName, EventId, EventName, Failure, FileMark, IdentityKey, NewEvent, NewState,
-    Observation, Outcome, SealedEvent, Time, TransactionId, Visitor, VisitorId, WaitReason,
+    Attempt, Awaited, DestinationId, DestinationName, EventId, EventName, Failure, FileMark, IdentityKey, NewEvent,
+    NewState, Observation, Outcome, SealedEvent, Time, TransactionId, Visitor, VisitorId, WaitReason,
 };
 
 pub mod conformance;
@@ -236,7 +236,7 @@ pub struct DeliveryHistory {
     pub due: Option<Time>,
 }
 
-/// An event that waits for a visit, to be completed with it.
+/// An event that waits for a visit or a lookup, to be completed with it.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// The event, by the store's own numbering.
@@ -256,15 +256,15 @@ pub trait EventStore: Send + Sync {
     /// id, or whose name and transaction, is known is a duplicate; what it adds is filled in while something is unsent.
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError>;
 
-    /// The events that wait for a visit of `visitor`.
-    async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError>;
+    /// The events that wait for this.
+    async fn waiting_for(&self, awaited: &Awaited) -> Result<Vec<Waiting>, StoreError>;
 
     /// The visitor that the latest event with one of `keys` was joined to by its id, and the key that found it: what the
     /// checkout told of its customer, the CRM is found by.
     fn visitor_of(&self, keys: &[IdentityKey]) -> Result<Option<(VisitorId, IdentityKey)>, StoreError>;
 
-    /// Every visitor that some event waits for.
-    fn awaited(&self) -> Vec<VisitorId>;
+    /// Everything that some event waits for.
+    fn awaited(&self) -> Vec<Awaited>;
 
     /// Replaces a waiting event by its completed form and applies `deliveries` to those that are still queued.
     async fn complete(&self, event: u64, completed: NewEvent) -> Result<(), StoreError>;

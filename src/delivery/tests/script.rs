@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    model::{EventId, FileMark, IdentityKey, NewEvent, TransactionId, VisitorId},
+    model::{Awaited, EventId, FileMark, IdentityKey, NewEvent, TransactionId, VisitorId},
     store::{
         Accepted, Answer, Audit, Balance, Ended, Exhibit, Forget, Forgotten, Health, LeaseKey, Receipt, Reported,
         Requeue, Settlement, Spill, Standing, StoreError, Takes, Timeline, Waiting,
@@ -109,15 +109,15 @@ impl EventStore for Scripted {
         self.inner.accept(events).await
     }
 
-    async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError> {
-        self.inner.waiting_for(visitor).await
+    async fn waiting_for(&self, awaited: &Awaited) -> Result<Vec<Waiting>, StoreError> {
+        self.inner.waiting_for(awaited).await
     }
 
     fn visitor_of(&self, keys: &[IdentityKey]) -> Result<Option<(VisitorId, IdentityKey)>, StoreError> {
         self.inner.visitor_of(keys)
     }
 
-    fn awaited(&self) -> Vec<VisitorId> {
+    fn awaited(&self) -> Vec<Awaited> {
         self.inner.awaited()
     }
 

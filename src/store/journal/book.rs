@@ -15,7 +15,7 @@ use super::{
     v1::{SegmentV1, SnapshotV1, TrackedV1},
 };
 use crate::{
-    model::{Attempt, DestinationId, FileMark, NewDelivery, NewState, Outcome, Time, VisitorId},
+    model::{Attempt, Awaited, DestinationId, FileMark, NewDelivery, NewState, Outcome, Time},
     store::{Answer, Counts, Step},
 };
 
@@ -48,10 +48,10 @@ pub(super) struct Book {
     pub(super) names: Vec<String>,
     pub(super) accepted: u64,
     pub(super) queues: Vec<Queue>,
-    /// Events that wait for a visit or have new content, while something of them is unsent.
+    /// Events that wait for something or have new content, while something of them is unsent.
     tracked: HashMap<Place, Tracked>,
-    /// The tracked events that wait for the visit of a visitor.
-    waiting: HashMap<VisitorId, Vec<Place>>,
+    /// The tracked events that wait, by what they wait for.
+    waiting: HashMap<Awaited, Vec<Place>>,
     pub(super) segments: BTreeMap<u32, SegmentState>,
     pub(super) beyond: Beyond,
     /// Events whose person is still to be erased from the records.
@@ -74,7 +74,7 @@ pub(super) struct Beyond {
 struct Tracked {
     /// Deliveries that have not ended.
     pending: u16,
-    waits_for: Option<VisitorId>,
+    waits_for: Option<Awaited>,
     /// The record with its present content.
     changed: Option<Place>,
 }
@@ -148,7 +148,7 @@ impl Book {
         }
     }
 
-    pub(super) fn accept(&mut self, at: Place, deliveries: &[NewDelivery], waits: Option<&VisitorId>, now: Time) {
+    pub(super) fn accept(&mut self, at: Place, deliveries: &[NewDelivery], waits: Option<&Awaited>, now: Time) {
         self.accepted += 1;
         let segment = self.segment(at);
         segment.accepted += 1;
@@ -171,9 +171,9 @@ impl Book {
             pending += 1;
         }
         self.segment(at).pending += u64::from(pending);
-        if let Some(visitor) = waits.filter(|_| pending > 0) {
-            self.waiting.entry(visitor.clone()).or_default().push(at);
-            self.tracked.insert(at, Tracked { pending, waits_for: Some(visitor.clone()), changed: None });
+        if let Some(awaited) = waits.filter(|_| pending > 0) {
+            self.waiting.entry(awaited.clone()).or_default().push(at);
+            self.tracked.insert(at, Tracked { pending, waits_for: Some(awaited.clone()), changed: None });
         }
     }
 
@@ -203,9 +203,9 @@ impl Book {
         let pending = self.queues.iter().filter(|queue| queue.is_queued(place)).count();
         let mut tracked = self.tracked.remove(&place).unwrap_or_default();
         if (completed || pending == 0)
-            && let Some(visitor) = tracked.waits_for.take()
+            && let Some(awaited) = tracked.waits_for.take()
         {
-            self.stop_waiting(&visitor, place);
+            self.stop_waiting(&awaited, place);
         }
         if pending > 0 {
             tracked.pending = u16::try_from(pending).unwrap_or(u16::MAX);
@@ -268,9 +268,9 @@ impl Book {
         if let Some(tracked) = self.tracked.get_mut(&place) {
             tracked.pending = tracked.pending.saturating_sub(1);
             if tracked.pending == 0
-                && let Some(visitor) = self.tracked.remove(&place).and_then(|tracked| tracked.waits_for)
+                && let Some(awaited) = self.tracked.remove(&place).and_then(|tracked| tracked.waits_for)
             {
-                self.stop_waiting(&visitor, place);
+                self.stop_waiting(&awaited, place);
             }
         }
         true
@@ -355,13 +355,13 @@ impl Book {
         self.erasing.retain(|place| !(first..=last).contains(place));
     }
 
-    /// The events that wait for a visit of `visitor`.
-    pub(super) fn waiting_for(&self, visitor: &VisitorId) -> Vec<Place> {
-        self.waiting.get(visitor).cloned().unwrap_or_default()
+    /// The events that wait for this.
+    pub(super) fn waiting_for(&self, awaited: &Awaited) -> Vec<Place> {
+        self.waiting.get(awaited).cloned().unwrap_or_default()
     }
 
-    /// Every visitor that some event waits for.
-    pub(super) fn awaited(&self) -> Vec<VisitorId> {
+    /// Everything that some event waits for.
+    pub(super) fn awaited(&self) -> Vec<Awaited> {
         self.waiting.keys().cloned().collect()
     }
 
@@ -376,11 +376,11 @@ impl Book {
         queues.filter(|(_, queue)| queue.is_queued(place)).map(|(id, _)| id).collect()
     }
 
-    fn stop_waiting(&mut self, visitor: &VisitorId, place: Place) {
-        if let Some(places) = self.waiting.get_mut(visitor) {
+    fn stop_waiting(&mut self, awaited: &Awaited, place: Place) {
+        if let Some(places) = self.waiting.get_mut(awaited) {
             places.retain(|&other| other != place);
             if places.is_empty() {
-                self.waiting.remove(visitor);
+                self.waiting.remove(awaited);
             }
         }
     }
@@ -409,10 +409,10 @@ impl Book {
             2 => postcard::from_bytes(body).ok()?,
             _ => return None,
         };
-        let mut waiting: HashMap<VisitorId, Vec<Place>> = HashMap::new();
+        let mut waiting: HashMap<Awaited, Vec<Place>> = HashMap::new();
         for (place, tracked) in &snapshot.tracked {
-            if let Some(visitor) = &tracked.waits_for {
-                waiting.entry(visitor.clone()).or_default().push(*place);
+            if let Some(awaited) = &tracked.waits_for {
+                waiting.entry(awaited.clone()).or_default().push(*place);
             }
         }
         let book = Self {

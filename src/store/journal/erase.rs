@@ -22,7 +22,7 @@ use super::{
     record::{self, Record},
 };
 use crate::{
-    model::{Context, IdentityKey, Properties, SealedEvent, SealedUser, Time, VisitorId},
+    model::{Awaited, Context, IdentityKey, Properties, SealedEvent, SealedUser, Time, VisitorId},
     store::{Forget, StoreError},
 };
 
@@ -67,7 +67,7 @@ pub(super) fn needs_new_segment(shared: &Shared, places: &[Place]) -> Result<boo
     if shared.checkpointed.load(Ordering::Acquire) != open {
         return Ok(true);
     }
-    let mut visitors = Vec::new();
+    let mut awaited = Vec::new();
     for (&number, offsets) in &targets {
         for &offset in offsets {
             let record = match shared.read(place_at(number, offset)) {
@@ -77,17 +77,17 @@ pub(super) fn needs_new_segment(shared: &Shared, places: &[Place]) -> Result<boo
             if number == open && without_person(record.clone(), places).is_some() {
                 return Ok(true);
             }
-            if let Record::Accepted { waits_for: Some(visitor), .. } = record {
-                visitors.push(visitor);
+            if let Record::Accepted { waits_for: Some(what), .. } = record {
+                awaited.push(what);
             }
         }
     }
     let checkpoint = shared.disk.read(CHECKPOINT).map_err(|error| unavailable(&error))?.unwrap_or_default();
-    let names = |visitor: &VisitorId| {
-        let name = visitor.as_str().as_bytes();
-        checkpoint.windows(name.len()).any(|window| window == name)
+    let names = |awaited: &Awaited| {
+        let text = awaited.text();
+        checkpoint.windows(text.len()).any(|window| window == text.as_bytes())
     };
-    Ok(visitors.iter().any(names))
+    Ok(awaited.iter().any(names))
 }
 
 /// Erases the person of these events from every full segment.

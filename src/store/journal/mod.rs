@@ -43,8 +43,8 @@ use super::{
     Waiting,
 };
 use crate::model::{
-    DestinationId, DestinationName, EventId, EventName, Failure, FailureClass, FileMark, IdentityKey, NewDelivery,
-    NewEvent, NewState, Outcome, SealedEvent, Time, TransactionId, VisitorId,
+    Awaited, DestinationId, DestinationName, EventId, EventName, Failure, FailureClass, FileMark, IdentityKey,
+    NewDelivery, NewEvent, NewState, Outcome, SealedEvent, Time, TransactionId, VisitorId,
 };
 
 /// How long a segment gets unless the configuration of the store says otherwise; a record is never split.
@@ -400,8 +400,8 @@ impl EventStore for Journal {
         self.ask(|reply| Op::Accept { events, reply }).await
     }
 
-    async fn waiting_for(&self, visitor: &VisitorId) -> Result<Vec<Waiting>, StoreError> {
-        let places = self.shared.book().waiting_for(visitor);
+    async fn waiting_for(&self, awaited: &Awaited) -> Result<Vec<Waiting>, StoreError> {
+        let places = self.shared.book().waiting_for(awaited);
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -409,7 +409,7 @@ impl EventStore for Journal {
             let waiting = |place| match shared.content(place) {
                 Ok(content) => Some(Ok(Waiting { event: place, sealed: content.event })),
                 Err(StoreError::Damaged(reason)) => {
-                    tracing::error!(reason, "an event that waits for its visit is damaged");
+                    tracing::error!(reason, "an event that waits for a visit or a lookup is damaged");
                     None
                 }
                 Err(error) => Some(Err(error)),
@@ -433,7 +433,7 @@ impl EventStore for Journal {
         Ok(None)
     }
 
-    fn awaited(&self) -> Vec<VisitorId> {
+    fn awaited(&self) -> Vec<Awaited> {
         self.shared.book().awaited()
     }
 

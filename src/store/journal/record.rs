@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::v1::RecordV1;
 use crate::{
     model::{
-        Attempt, DestinationId, EventName, FileMark, IdentityKey, JoinedBy, NewDelivery, NewState, Outcome,
-        SealedEvent, Time, TransactionId, VisitorId,
+        Attempt, Awaited, DestinationId, EventName, FileMark, IdentityKey, JoinedBy, NewDelivery, NewState, Outcome,
+        SealedEvent, Time, TransactionId,
     },
     store::{Answer, Cause, Counts, Exhibit, OperatorPause, Step},
 };
@@ -26,7 +26,7 @@ pub(super) enum Record {
     /// The destinations known from here on, by id, and events each of them had missed when it was added.
     Destinations { names: Vec<String>, missed: Vec<(DestinationId, u64)> },
     /// An event with its deliveries.
-    Accepted { event: SealedEvent, deliveries: Vec<NewDelivery>, waits_for: Option<VisitorId> },
+    Accepted { event: SealedEvent, deliveries: Vec<NewDelivery>, waits_for: Option<Awaited> },
     /// The event at `place` has this content now. `deliveries`, still queued, start anew like this; `deadlines` are those
     /// of all its deliveries; `completed` says that it waits for no visit any more.
     Changed {
@@ -135,7 +135,7 @@ pub(super) enum RecordRef<'a> {
     Accepted {
         event: &'a SealedEvent,
         deliveries: &'a [NewDelivery],
-        waits_for: &'a Option<VisitorId>,
+        waits_for: &'a Option<Awaited>,
     },
 }
 

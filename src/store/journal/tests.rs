@@ -289,7 +289,11 @@ fn sample_records() -> Vec<Record> {
     let again = record::Again { place, content: place + 1, was: record::End::Dead, deadline: START };
     vec![
         Record::Destinations { names: vec!["meta".into()], missed: vec![(DestinationId(0), 3)] },
-        Record::Accepted { event: event.clone(), deliveries: deliveries.clone(), waits_for: VisitorId::new("v1").ok() },
+        Record::Accepted {
+            event: event.clone(),
+            deliveries: deliveries.clone(),
+            waits_for: VisitorId::new("v1").ok().map(Awaited::Visit),
+        },
         Record::Changed { place, event, deliveries, deadlines: vec![(DestinationId(0), START)], completed: true },
         Record::Settled {
             destination: DestinationId(0),
@@ -388,7 +392,7 @@ async fn replay_always_agrees_with_the_live_process() {
                     if dice.roll(4) == 0 {
                         let visitor = VisitorId::new(format!("v{}", dice.roll(3))).expect("valid");
                         new.event.visitor_id = Some(visitor.clone());
-                        new.waits_for = Some(visitor);
+                        new.waits_for = Some(Awaited::Visit(visitor));
                         let (due, deadline) = (now.plus(std::time::Duration::from_secs(30)), now.plus(WEEK));
                         let wait = Some(crate::model::WaitReason::Visit);
                         new.deliveries[0].state = NewState::Queued { due, deadline, wait };
@@ -425,8 +429,8 @@ async fn replay_always_agrees_with_the_live_process() {
                     stores.events.settle(settlement).await.expect("settles");
                 }
                 8 => {
-                    for visitor in stores.events.awaited() {
-                        for waiting in stores.events.waiting_for(&visitor).await.expect("reads") {
+                    for awaited in stores.events.awaited() {
+                        for waiting in stores.events.waiting_for(&awaited).await.expect("reads") {
                             let mut done = queued(waiting.sealed, &ids);
                             if dice.roll(3) == 0 {
                                 done.deliveries[1].state = NewState::Skipped(crate::model::SkipReason::Consent);
@@ -509,7 +513,7 @@ async fn replay_always_agrees_with_the_live_process() {
 
 const WEEK: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
-fn sorted(mut visitors: Vec<VisitorId>) -> Vec<VisitorId> {
+fn sorted(mut visitors: Vec<Awaited>) -> Vec<Awaited> {
     visitors.sort();
     visitors
 }
@@ -606,7 +610,7 @@ async fn a_person_who_is_forgotten_is_on_disk_no_more_whenever_the_power_goes() 
                 event.context.url = Some(crate::model::Sensitive::new("https://x.example/?ip=203.0.113.77".into()));
             }
             let mut new = queued(event, &ids);
-            new.waits_for = new.event.visitor_id.clone();
+            new.waits_for = new.event.visitor_id.clone().map(Awaited::Visit);
             stores.events.accept(vec![new]).await.expect("accepts");
         }
         let leased = lease(&stores, ids[0], START).await;
@@ -640,7 +644,7 @@ async fn a_person_who_is_forgotten_is_on_disk_no_more_whenever_the_power_goes() 
 #[tokio::test]
 async fn a_checkpoint_of_version_1_is_read_and_its_counts_go_on() {
     type Queue = (Vec<u64>, Vec<(Time, u64, u16)>, super::super::Counts, Option<FileMark>);
-    type Tracked = (u64, (u16, Option<VisitorId>, Option<u64>));
+    type Tracked = (u64, (u16, Option<Awaited>, Option<u64>));
     let disk = SimulatedDisk::default();
     let stores = open(&disk);
     let ids = two(&stores).await;

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::{book::Place, record::Record};
 use crate::{
     model::{
-        Attempt, DestinationId, Failure, FailureClass, FileMark, NewDelivery, Outcome, SealedEvent, SkipReason, Time,
-        VisitorId,
+        Attempt, Awaited, DestinationId, Failure, FailureClass, FileMark, NewDelivery, Outcome, SealedEvent,
+        SkipReason, Time,
     },
     store::{Counts, Step},
 };
@@ -20,7 +20,7 @@ pub(super) enum RecordV1 {
     Accepted {
         event: SealedEvent,
         deliveries: Vec<NewDelivery>,
-        waits_for: Option<VisitorId>,
+        waits_for: Option<Awaited>,
     },
     Changed {
         place: u64,
@@ -119,7 +119,7 @@ pub(super) struct QueueV1 {
 #[derive(Deserialize)]
 pub(super) struct TrackedV1 {
     pub(super) pending: u16,
-    pub(super) waits_for: Option<VisitorId>,
+    pub(super) waits_for: Option<Awaited>,
     pub(super) changed: Option<Place>,
 }
 

@@ -133,7 +133,7 @@ async fn gated() -> (Gate, Arc<Journal>, [DestinationId; 2]) {
     event.visitor_id = VisitorId::new("v").ok();
     let mut new = queued(event, &ids);
     new.deliveries[1].state = NewState::Skipped(SkipReason::Fallback);
-    new.waits_for = new.event.visitor_id.clone();
+    new.waits_for = new.event.visitor_id.clone().map(Awaited::Visit);
     journal.accept(vec![new]).await.expect("accepts");
     (gate, Arc::new(journal), [ids[0], ids[1]])
 }
@@ -203,7 +203,8 @@ async fn the_timeline_tells_the_outcome_that_is_counted() {
 async fn what_ended_before_it_was_handed_over_is_not_queued_there() {
     let (gate, journal, ids) = gated().await;
     busy(&gate, &journal, ids[0]).await;
-    let waiting = journal.waiting_for(&VisitorId::new("v").expect("valid")).await.expect("reads").remove(0);
+    let waiting =
+        journal.waiting_for(&Awaited::Visit(VisitorId::new("v").expect("valid"))).await.expect("reads").remove(0);
     let mut done = queued(waiting.sealed, &ids[..1]);
     done.deliveries[0].state = NewState::Skipped(SkipReason::Consent);
     let completing = tokio::spawn({
@@ -320,7 +321,8 @@ async fn a_wait_set_by_a_clock_that_was_ahead_ends_when_it_is_put_back() {
 async fn what_a_visit_told_is_handed_over() {
     let (gate, journal, ids) = gated().await;
     busy(&gate, &journal, ids[0]).await;
-    let waiting = journal.waiting_for(&VisitorId::new("v").expect("valid")).await.expect("reads").remove(0);
+    let waiting =
+        journal.waiting_for(&Awaited::Visit(VisitorId::new("v").expect("valid"))).await.expect("reads").remove(0);
     let mut done = queued(waiting.sealed, &ids[..1]);
     done.event.joined_by = Some(crate::model::JoinedBy::VisitorId);
     let completing = tokio::spawn({
@@ -344,7 +346,7 @@ async fn what_a_visit_told_is_handed_over() {
 async fn an_event_handed_over_still_waits_for_its_visit() {
     let (_gate, journal, ids) = gated().await;
     journal.spill(ids[0], ids[1], Arc::new(|_| true), 10, START).await.expect("spills");
-    let waiting = journal.waiting_for(&VisitorId::new("v").expect("valid")).await.expect("reads");
+    let waiting = journal.waiting_for(&Awaited::Visit(VisitorId::new("v").expect("valid"))).await.expect("reads");
     assert_eq!(waiting.len(), 1);
 }
 
@@ -360,7 +362,7 @@ async fn a_checkpoint_under_way_names_nobody_who_is_forgotten() {
     let mut event = purchase("e", START);
     event.visitor_id = VisitorId::new("somebody-long").ok();
     let mut new = queued(event, &ids);
-    new.waits_for = new.event.visitor_id.clone();
+    new.waits_for = new.event.visitor_id.clone().map(Awaited::Visit);
     journal.accept(vec![new]).await.expect("accepts");
     until(|| gate.state().held).await;
     let forgetting = tokio::spawn({

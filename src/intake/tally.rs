@@ -1,0 +1,159 @@
+//! What each source brought since the relay started: `GET /v1/sources`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use serde::Serialize;
+
+use crate::model::{SourceName, Time, looks_like_contact_data};
+
+/// Topics and reasons that are counted each on its own for one source; the others count as `other`.
+const WORDS_MAX: usize = 64;
+/// Longer topics and delivery ids are cut.
+const WORD_BYTES_MAX: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IgnoredLabels {
+    source: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    source: String,
+    reason: String,
+}
+
+/// What sources brought. Clones share it.
+#[derive(Clone, Default)]
+pub struct Tally {
+    sources: Arc<Mutex<BTreeMap<SourceName, Counts>>>,
+    ignored: Family<IgnoredLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+}
+
+/// What one source brought since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Its kind: that of `[[sources]]`, or `api` for a key.
+    pub kind: &'static str,
+    /// When the latest request came, refused or not.
+    pub last_delivery: Option<Time>,
+    /// Events that were new.
+    pub accepted: u64,
+    /// Events that were known.
+    pub duplicate: u64,
+    /// What was of no use.
+    pub ignored: u64,
+    /// That, by topic and reason.
+    pub ignored_topics: BTreeMap<String, u64>,
+    /// What was refused.
+    pub refused: u64,
+    /// That, by reason.
+    pub refused_reasons: BTreeMap<String, u64>,
+    /// The latest of them.
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// The latest refusal of a source.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastRefusal {
+    /// When.
+    pub at: Time,
+    /// The provider's id of the delivery, if it gave one.
+    pub delivery_id: Option<String>,
+    /// A word for why.
+    pub reason: String,
+    /// Why, and what to do.
+    pub detail: String,
+}
+
+impl Tally {
+    /// Adds its counters to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("webhook_ignored", "Entries of webhooks that are no conversions", self.ignored.clone());
+        registry.register("intake_refused", "Requests and events that were refused, by reason", self.refused.clone());
+    }
+
+    /// Makes a source known before it brings anything.
+    pub fn know(&self, source: &SourceName, kind: &'static str) {
+        self.all().entry(source.clone()).or_default().kind = kind;
+    }
+
+    /// A request came.
+    pub fn came(&self, source: &SourceName, at: Time) {
+        self.with(source, |counts| counts.last_delivery = Some(at));
+    }
+
+    /// Events were taken.
+    pub fn took(&self, source: &SourceName, accepted: usize, duplicate: usize) {
+        self.with(source, |counts| {
+            counts.accepted += accepted as u64;
+            counts.duplicate += duplicate as u64;
+        });
+    }
+
+    /// Something of no use came.
+    pub fn ignored(&self, source: &SourceName, topic: &str, reason: &'static str) {
+        self.ignored.get_or_create(&IgnoredLabels { source: source.to_string(), reason }).inc();
+        self.with(source, |counts| {
+            counts.ignored += 1;
+            *slot(&mut counts.ignored_topics, &format!("{}: {reason}", word(topic))) += 1;
+        });
+    }
+
+    /// Something was refused. The log and the counts say so; `detail` never quotes what was posted.
+    pub fn refused(&self, source: &SourceName, at: Time, delivery_id: Option<&str>, reason: &str, detail: &str) {
+        let delivery_id = delivery_id.map(word);
+        tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
+        self.refused.get_or_create(&RefusedLabels { source: source.to_string(), reason: reason.to_owned() }).inc();
+        self.with(source, |counts| {
+            counts.refused += 1;
+            *slot(&mut counts.refused_reasons, reason) += 1;
+            let (reason, detail) = (reason.to_owned(), detail.to_owned());
+            counts.last_refusal = Some(LastRefusal { at, delivery_id, reason, detail });
+        });
+    }
+
+    /// What every source brought, by name.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(SourceName, Counts)> {
+        self.all().iter().map(|(name, counts)| (name.clone(), counts.clone())).collect()
+    }
+
+    fn with(&self, source: &SourceName, change: impl FnOnce(&mut Counts)) {
+        let mut all = self.all();
+        match all.get_mut(source) {
+            Some(counts) => change(counts),
+            None => change(all.entry(source.clone()).or_default()),
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<SourceName, Counts>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The count of `name`, or of all that are too many.
+fn slot<'a>(counts: &'a mut BTreeMap<String, u64>, name: &str) -> &'a mut u64 {
+    let known = counts.contains_key(name) || counts.len() < WORDS_MAX;
+    counts.entry(if known { name } else { "other" }.to_owned()).or_default()
+}
+
+/// A word from outside, fit to be shown: short, plain, no contact data.
+fn word(text: &str) -> String {
+    let plain: String = text.chars().filter(|c| c.is_ascii_graphic()).take(WORD_BYTES_MAX).collect();
+    // Ids are long numbers often enough; only what names somebody is hidden.
+    if plain.contains('@') || (looks_like_contact_data(&plain) && plain.starts_with('+')) {
+        "…".to_owned()
+    } else {
+        plain
+    }
+}

@@ -1,0 +1,199 @@
+//! `POST /webhooks/{source}`: verified, read, mapped, made durable, answered as its provider expects.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    draft::Draft,
+    read::read_draft,
+    sources::{Inbound, Mapping, Parsed, Report, Source, Taken, Told},
+    tally::Tally,
+};
+use crate::{
+    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    pipeline::Pipeline,
+    store::{Accepted, StoreError},
+    web::{Problem, discard, read_body},
+};
+
+/// A configured source.
+#[derive(Clone)]
+pub struct SourceConfig {
+    /// Its name: the last part of its address.
+    pub name: SourceName,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its rules.
+    pub source: Arc<dyn Source>,
+    /// What the operator maps himself.
+    pub map: Option<Arc<Mapping>>,
+}
+
+/// What brings reports of sources to where they are durable: webhooks, listings and lookups all end here.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tally: Tally,
+    pub(super) body_bytes_max: usize,
+    pub(super) sources: Arc<BTreeMap<String, SourceConfig>>,
+}
+
+pub(super) fn router(desk: Desk) -> Router {
+    Router::new().route("/webhooks/{source}", post(receive)).with_state(desk)
+}
+
+async fn receive(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Some(config) = desk.sources.get(&name) else {
+        discard(body).await;
+        return Err(Problem::unknown("no source of this name is configured; see [[sources]]"));
+    };
+    let now = desk.clock.now();
+    desk.tally.came(&config.name, now);
+    let refused = |reason: &str, delivery: Option<&str>, problem: Problem| {
+        desk.tally.refused(&config.name, now, delivery, reason, &problem.detail);
+        problem
+    };
+    let body = read_body(body, desk.body_bytes_max).await.map_err(|problem| refused("body", None, problem))?;
+    let inbound = Inbound { headers: &headers, query: query.as_deref(), body: &body };
+    if config.source.greets(&inbound) {
+        return Ok(StatusCode::OK.into_response());
+    }
+    let read = config.source.verify(&inbound, now).and_then(|verified| config.source.parse(&verified));
+    let Parsed { delivery_id, reports } = match read {
+        Ok(parsed) => parsed,
+        Err(refusal) => return Err(refused(refusal.reason, None, refusal.problem)),
+    };
+    // Where neither the provider nor its event says what tells deliveries apart, their content does.
+    let delivery = delivery_id.clone().unwrap_or_else(|| {
+        let hex: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        format!("body.{hex}")
+    });
+    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
+    if let Some(reply) = config.source.answer(&taken) {
+        let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+        let kind = HeaderValue::from_static(reply.content_type);
+        return Ok((status, [(header::CONTENT_TYPE, kind)], reply.body).into_response());
+    }
+    let Taken { accepted, duplicates, ignored, mut refused } = taken;
+    if accepted.is_empty() && duplicates.is_empty() && ignored == 0 && refused.len() == 1 {
+        return Err(refused.swap_remove(0));
+    }
+    let only_refused = accepted.is_empty() && duplicates.is_empty() && ignored == 0 && !refused.is_empty();
+    let status = if only_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let body = json!({ "accepted": accepted, "duplicates": duplicates, "ignored": ignored, "refused": refused });
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+}
+
+impl Desk {
+    /// Maps, checks and accepts what a source reports. What is refused is in the answer, the log and the counts.
+    ///
+    /// # Errors
+    /// Of the store; then nothing of it was acknowledged.
+    pub(super) async fn take(
+        &self,
+        config: &SourceConfig,
+        headers: &HeaderMap,
+        delivery: Option<&str>,
+        reports: Vec<Report>,
+        now: Time,
+    ) -> Result<Taken, StoreError> {
+        let mut taken = Taken::default();
+        let mut events = Vec::new();
+        let refuse = |taken: &mut Taken, problem: Problem| {
+            self.tally.refused(&config.name, now, delivery, "invalid_event", &problem.detail);
+            self.pipeline.metrics.answered(&config.name, "rejected");
+            taken.refused.push(problem);
+        };
+        for (i, report) in reports.into_iter().enumerate() {
+            match report {
+                Report::Ignored { topic, reason } => {
+                    self.tally.ignored(&config.name, &topic, reason);
+                    taken.ignored += 1;
+                }
+                Report::Event(told) => {
+                    let fallback =
+                        delivery.map(|delivery| if i == 0 { delivery.into() } else { format!("{delivery}.{i}") });
+                    match event(config, headers, *told, fallback, now) {
+                        Ok((event, left_out)) => {
+                            for problem in left_out {
+                                let (source, detail) = (&config.name, &problem.detail);
+                                tracing::warn!(%source, delivery, %detail, "left out a field of an event");
+                            }
+                            events.push(event);
+                        }
+                        Err(problem) => refuse(&mut taken, problem),
+                    }
+                }
+            }
+        }
+        let ids: Vec<EventId> = events.iter().map(|event| event.event_id.clone()).collect();
+        let accepted = if events.is_empty() { Vec::new() } else { self.pipeline.accept(events).await? };
+        for (id, accepted) in ids.into_iter().zip(accepted) {
+            match accepted {
+                Accepted::New => taken.accepted.push(id.to_string()),
+                Accepted::Restates(restatement) => taken.accepted.push(restatement.event_id.to_string()),
+                Accepted::Duplicate(known) => taken.duplicates.push(known.to_string()),
+                Accepted::Conflict(name) => {
+                    refuse(&mut taken, Problem::id_conflict("/event_id".to_owned(), name.as_str()));
+                }
+            }
+        }
+        self.tally.took(&config.name, taken.accepted.len(), taken.duplicates.len());
+        Ok(taken)
+    }
+}
+
+/// What the operator maps over what the source tells, and the id the event has at every delivery of it.
+///
+/// # Errors
+/// If what says what happened, when, or what it is worth is not sound.
+pub(super) fn mapped(
+    config: &SourceConfig,
+    headers: &HeaderMap,
+    told: Told,
+    fallback: Option<String>,
+) -> Result<(Draft, Vec<Problem>), Problem> {
+    let Told { mut draft, key, body, .. } = told;
+    let left_out = config.map.as_ref().map(|map| map.apply(&body, headers, &mut draft)).transpose()?;
+    if draft.event_id.is_none()
+        && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
+        && let Some(event) = &draft.event
+    {
+        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
+        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
+    }
+    Ok((draft, left_out.unwrap_or_default()))
+}
+
+fn event(
+    config: &SourceConfig,
+    headers: &HeaderMap,
+    told: Told,
+    fallback: Option<String>,
+    now: Time,
+) -> Result<(RawEvent, Vec<Problem>), Problem> {
+    let lookup = told.lookup.clone();
+    let (draft, mut left_out) = mapped(config, headers, told, fallback)?;
+    let (event, more) = read_draft(draft, &config.name, now);
+    left_out.extend(more);
+    let mut event = event?;
+    event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
+    Ok((event, left_out))
+}
