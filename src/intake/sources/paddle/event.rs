@@ -83,8 +83,8 @@ impl Events {
         if origin == "subscription_payment_method_change" {
             return Ok(Report::ignored(topic, "not a conversion"));
         }
-        let currency = json::currency(transaction, "/currency_code")?;
-        let total = |name: &str| json::minor(transaction, &format!("/details/totals/{name}"), currency);
+        let currency = json::currency(&body, "/data/currency_code")?;
+        let total = |name: &str| json::minor(&body, &format!("/data/details/totals/{name}"), currency);
         let paid = match total("grand_total")? {
             Some(paid) => Some(paid),
             None => total("total")?,
@@ -150,15 +150,15 @@ impl Events {
         let Some(id) = json::text(adjustment, "/id") else {
             return Ok(Report::ignored(topic, "no adjustment in the body"));
         };
-        let currency = json::currency(adjustment, "/currency_code")?;
+        let currency = json::currency(&body, "/data/currency_code")?;
         let pointer = match self.worth {
-            Worth::Total => "/totals/total",
-            Worth::Subtotal => "/totals/subtotal",
+            Worth::Total => "/data/totals/total",
+            Worth::Subtotal => "/data/totals/subtotal",
         };
         let mut draft = Draft {
             time: time(&body, "/occurred_at").or_else(|| time(adjustment, "/updated_at")),
             transaction_id: json::text(adjustment, "/transaction_id"),
-            value: json::minor(adjustment, pointer, currency)?.map(|value| value.abs()),
+            value: json::minor(&body, pointer, currency)?.map(|value| value.abs()),
             currency: Some(currency.code().to_owned()),
             ..Draft::named("refund")
         };
