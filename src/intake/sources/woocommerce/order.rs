@@ -66,7 +66,7 @@ impl Orders {
         }
         let status = json::text(&order, "/status").unwrap_or_default();
         let paid_at = utc(&order, "/date_paid_gmt");
-        let refunds = refunds(&order)?;
+        let refunds = refunds(&order);
         let kept = !VOID.contains(&status.as_str()) || !refunds.is_empty();
         if !self.paid_statuses.contains(&status) && status != "refunded" && !(paid_at.is_some() && kept) {
             return ignored("not paid");
@@ -190,21 +190,16 @@ fn id(value: &Value) -> Option<u64> {
     json::text(value, "/id")?.parse().ok()
 }
 
-/// The refunds that gave money back, oldest first.
-///
-/// # Errors
-/// If an amount is none.
-fn refunds(order: &Value) -> Result<Vec<Refund>, Refusal> {
-    let mut refunds = Vec::new();
-    for entry in json::list(order, "/refunds") {
+/// The refunds that gave money back, oldest first. One whose amount is none is left out: it must not cost the sale.
+fn refunds(order: &Value) -> Vec<Refund> {
+    let refund = |entry: &Value| {
         // They are written as what the order's total changes by: below zero.
-        let amount = json::decimal(entry, "/total")?.unwrap_or_default().abs();
-        if let Some(id) = id(entry).filter(|_| !amount.is_zero()) {
-            refunds.push(Refund { id, amount });
-        }
-    }
+        let amount = json::decimal(entry, "/total").ok()??.abs();
+        (!amount.is_zero()).then_some(Refund { id: id(entry)?, amount })
+    };
+    let mut refunds: Vec<_> = json::list(order, "/refunds").iter().filter_map(refund).collect();
     refunds.sort_by_key(|refund| refund.id);
-    Ok(refunds)
+    refunds
 }
 
 /// What is left of the total without tax and shipping: the goods after discounts, and fees. Tax holds that on shipping.
