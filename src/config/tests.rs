@@ -35,6 +35,11 @@ fn of_example() -> BTreeMap<String, String> {
         ("G_REFRESH", "refresh"),
         ("FILES_PASSWORD", "files"),
         ("LEMON_SECRET", "lemon"),
+        ("PADDLE_SECRET", "paddle"),
+        ("PADDLE_TOKEN", "paddle-token"),
+        ("WOO_SECRET", "woo"),
+        ("WOO_KEY", "woo-key"),
+        ("WOO_API_SECRET", "woo-secret"),
     ])
 }
 

@@ -5,9 +5,11 @@
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod paddle;
 #[cfg(test)]
 mod testing;
 mod verify;
+mod woocommerce;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, woocommerce::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {
