@@ -177,8 +177,10 @@ impl Pipedrive {
 /// The step of a won deal that is given another value. No key of `events`.
 const RESTATED: &str = "restated";
 
-/// The steps a deal takes when it is created, or changes from what `previous` says of its changed fields.
+/// The steps a deal takes when it is created, or changes from what `previous` says of its changed fields. Where nothing is
+/// said of them, it may just have been won: if it was won before, that is known.
 fn deal_steps(data: &Value, previous: Option<&Value>, created: bool) -> Vec<String> {
+    let unsaid = previous.is_none();
     let previous = previous.unwrap_or(&Value::Null);
     let changed = |pointer: &str| {
         let (before, after) = (previous.pointer(pointer), data.pointer(pointer));
@@ -195,7 +197,7 @@ fn deal_steps(data: &Value, previous: Option<&Value>, created: bool) -> Vec<Stri
         steps.push(format!("stage.{stage}"));
     }
     match status.as_str() {
-        "won" | "lost" if changed("/status") => steps.push(status),
+        "won" | "lost" if unsaid || changed("/status") => steps.push(status),
         "won" if changed("/value") || changed("/currency") => steps.push(RESTATED.to_owned()),
         _ => {}
     }
@@ -295,6 +297,29 @@ mod tests {
         assert!(build(&common, &mut settings).is_none());
         let problems: Vec<String> = settings.finish().iter().map(|problem| problem.key.clone()).collect();
         assert_eq!(problems, ["events.stage.first", "events.wonn", "api.token"]);
+    }
+
+    #[test]
+    fn custom_fields_are_read_by_their_hash_in_webhooks_and_answers() {
+        let config = "map.visitor_id = \"data.custom_fields['dcf558'].value or person.custom_fields['dcf558']\"";
+        let mut settings = Settings::new("", config.parse().expect("TOML"));
+        let map = super::super::Mapping::read(&mut settings).expect("reads");
+        eprintln!("{:?}", map.fields().collect::<Vec<_>>());
+        let read = |body: &Value| {
+            let mut draft = Draft::named("purchase");
+            let left_out = map.apply(body, &HeaderMap::new(), &mut draft).expect("fits");
+            assert!(left_out.is_empty(), "{left_out:?}");
+            draft.visitor_id
+        };
+        let typed = value!({"data": {"custom_fields": {"dcf558": {"type": "text", "value": "V1"}}}});
+        let plain = value!({"person": {"custom_fields": {"dcf558": "V2"}}});
+        assert_eq!((read(&typed).as_deref(), read(&plain).as_deref()), (Some("V1"), Some("V2")));
+        let nothing = [
+            value!({"data": {"custom_fields": {"dcf558": null}}}),
+            value!({"data": {"custom_fields": null}}),
+            value!({}),
+        ];
+        assert!(nothing.iter().all(|body| read(body).is_none()));
     }
 
     #[tokio::test]
