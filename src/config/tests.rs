@@ -35,6 +35,10 @@ fn of_example() -> BTreeMap<String, String> {
         ("G_REFRESH", "refresh"),
         ("FILES_PASSWORD", "files"),
         ("LEMON_SECRET", "lemon"),
+        ("HUBSPOT_SECRET", "hubspot"),
+        ("HUBSPOT_TOKEN", "pat-hubspot"),
+        ("PIPEDRIVE_PASSWORD", "pipedrive"),
+        ("PIPEDRIVE_TOKEN", "pipedrive-token"),
     ])
 }
 

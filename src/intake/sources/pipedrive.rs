@@ -299,29 +299,6 @@ mod tests {
         assert_eq!(problems, ["events.stage.first", "events.wonn", "api.token"]);
     }
 
-    #[test]
-    fn custom_fields_are_read_by_their_hash_in_webhooks_and_answers() {
-        let config = "map.visitor_id = \"data.custom_fields['dcf558'].value or person.custom_fields['dcf558']\"";
-        let mut settings = Settings::new("", config.parse().expect("TOML"));
-        let map = super::super::Mapping::read(&mut settings).expect("reads");
-        eprintln!("{:?}", map.fields().collect::<Vec<_>>());
-        let read = |body: &Value| {
-            let mut draft = Draft::named("purchase");
-            let left_out = map.apply(body, &HeaderMap::new(), &mut draft).expect("fits");
-            assert!(left_out.is_empty(), "{left_out:?}");
-            draft.visitor_id
-        };
-        let typed = value!({"data": {"custom_fields": {"dcf558": {"type": "text", "value": "V1"}}}});
-        let plain = value!({"person": {"custom_fields": {"dcf558": "V2"}}});
-        assert_eq!((read(&typed).as_deref(), read(&plain).as_deref()), (Some("V1"), Some("V2")));
-        let nothing = [
-            value!({"data": {"custom_fields": {"dcf558": null}}}),
-            value!({"data": {"custom_fields": null}}),
-            value!({}),
-        ];
-        assert!(nothing.iter().all(|body| read(body).is_none()));
-    }
-
     #[tokio::test]
     async fn the_person_of_a_deal_is_asked_for() {
         let server = MockServer::start().await;
