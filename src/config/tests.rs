@@ -40,6 +40,10 @@ fn of_example() -> BTreeMap<String, String> {
         ("WOO_SECRET", "woo"),
         ("WOO_KEY", "woo-key"),
         ("WOO_API_SECRET", "woo-secret"),
+        ("HUBSPOT_SECRET", "hubspot"),
+        ("HUBSPOT_TOKEN", "pat-hubspot"),
+        ("PIPEDRIVE_PASSWORD", "pipedrive"),
+        ("PIPEDRIVE_TOKEN", "pipedrive-token"),
     ])
 }
 

@@ -164,6 +164,7 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
+    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string);
     draft.time = None;
     let (learnt, left_out) = read_draft(draft, &config.name, now);
     left_out.iter().for_each(|problem| unsound(&problem.detail));

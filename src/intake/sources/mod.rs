@@ -2,10 +2,13 @@
 //! to be, and what events its body tells. It is pure: the handler owns the network, the clock and the store. The recipe for
 //! a new one is in CONTRIBUTING.md.
 
+mod crm;
+mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
+mod pipedrive;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -30,7 +33,13 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, woocommerce::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[
+    hubspot::DESCRIPTOR,
+    lemon_squeezy::DESCRIPTOR,
+    paddle::DESCRIPTOR,
+    pipedrive::DESCRIPTOR,
+    woocommerce::DESCRIPTOR,
+];
 
 /// A kind of source, as data.
 pub struct Descriptor {
