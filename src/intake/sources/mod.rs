@@ -6,6 +6,7 @@ mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
+mod shopify;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, woocommerce::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, shopify::DESCRIPTOR, woocommerce::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {
