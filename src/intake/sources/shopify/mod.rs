@@ -138,8 +138,8 @@ impl Shopify {
 
 /// An order may change long after it was reported, when nobody remembers that it was. Of those that changed since the time
 /// asked for, only what is at most this much older than that is listed: an order paid by bank transfer, a refund that took its
-/// time. The default of `store.dedupe` is twice as long.
-const LATE_MAX: Duration = Duration::from_secs(14 * 86_400);
+/// time. It is far less than events are remembered by default (`retention.dedupe`).
+const LATE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 #[async_trait]
 impl Listing for Shopify {
