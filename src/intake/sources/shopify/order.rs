@@ -253,6 +253,8 @@ pub(super) fn person(order: &Value, user: &mut RawUser) {
     if let Some(person) = named.find(|person| json::first(person, &["/first_name", "/last_name"]).is_some()) {
         user.first_name = json::raw(person, "/first_name");
         user.last_name = json::raw(person, "/last_name");
+    } else if let Some(whole) = places().find_map(|place| json::text(place, "/name")) {
+        json::name(&whole, user);
     }
 }
 

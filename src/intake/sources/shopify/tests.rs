@@ -175,6 +175,48 @@ fn old_versions_tell_shipping_as_an_adjustment() {
 }
 
 #[test]
+fn a_name_that_is_told_whole_is_taken_apart() {
+    let mut order = fixture("orders_paid_jpy_guest");
+    order["billing_address"] = json!({ "name": "Ada King Lovelace", "first_name": null, "country_code": "GB" });
+    let user = &reads("", "orders/paid", &order)["reports"][0]["event"]["user"];
+    assert_eq!((&user["first_name"], &user["last_name"]), (&json!("Ada King"), &json!("Lovelace")));
+}
+
+/// Where every value of `value` stands.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), all)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, value)| pointers(value, &format!("{at}/{i}"), all)),
+        _ => {}
+    }
+}
+
+#[test]
+fn nothing_of_another_type_does_harm() {
+    let config = format!("{CONFIG}\nvalue = 'subtotal'\ncurrency = 'presentment'");
+    let source = testing::build(&DESCRIPTOR, &config);
+    let odd = [Value::Null, json!("9".repeat(28)), json!([[], -1, { "amount": true }])];
+    for (topic, name) in [
+        ("orders/updated", "orders_updated_with_refunds"),
+        ("orders/paid", "orders_paid_presentment"),
+        ("refunds/create", "refunds_create_foreign"),
+        ("refunds/create", "refunds_create_second_part"),
+        ("customers/create", "customers_create"),
+    ] {
+        let (headers, whole) = (testing::headers([("x-shopify-topic", topic)]), fixture(name));
+        let mut all = Vec::new();
+        pointers(&whole, "", &mut all);
+        for (pointer, odd) in all.iter().flat_map(|pointer| odd.iter().map(move |odd| (pointer, odd))) {
+            let mut body = whole.clone();
+            *body.pointer_mut(pointer).expect("there") = odd.clone();
+            let read = testing::reads(source.as_ref(), &headers, body.to_string().as_bytes());
+            assert!(read["refused"].is_null() || read["problem"]["pointer"].is_string(), "{name} {pointer}");
+        }
+    }
+}
+
+#[test]
 fn amounts_beyond_all_money_are_refused() {
     let mut refund = fixture("refunds_create_first_part");
     let line = refund["refund_line_items"][0].clone();
