@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, shopify::DESCRIPTOR, woocommerce::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] =
+    &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, shopify::DESCRIPTOR, woocommerce::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {

@@ -199,7 +199,6 @@ fn nothing_of_another_type_does_harm() {
     let odd = [Value::Null, json!("9".repeat(28)), json!([[], -1, { "amount": true }])];
     for (topic, name) in [
         ("orders/updated", "orders_updated_with_refunds"),
-        ("orders/paid", "orders_paid_presentment"),
         ("refunds/create", "refunds_create_foreign"),
         ("refunds/create", "refunds_create_second_part"),
         ("customers/create", "customers_create"),
