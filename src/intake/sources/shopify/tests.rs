@@ -206,7 +206,8 @@ fn nothing_of_another_type_does_harm() {
         let (headers, whole) = (testing::headers([("x-shopify-topic", topic)]), fixture(name));
         let mut all = Vec::new();
         pointers(&whole, "", &mut all);
-        for (pointer, odd) in all.iter().flat_map(|pointer| odd.iter().map(move |odd| (pointer, odd))) {
+        // One of them at each place, as each of them everywhere takes seconds.
+        for (pointer, odd) in all.iter().zip(odd.iter().cycle()) {
             let mut body = whole.clone();
             *body.pointer_mut(pointer).expect("there") = odd.clone();
             let read = testing::reads(source.as_ref(), &headers, body.to_string().as_bytes());
