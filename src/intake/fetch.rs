@@ -51,6 +51,8 @@ pub enum Credential {
     Basic(String, Secret),
     /// A header of its own.
     Header(&'static str, Secret),
+    /// None: what is asked for is a credential.
+    None,
 }
 
 /// An answer.
@@ -105,6 +107,7 @@ impl Fetcher {
             Credential::Bearer(token) => request.bearer_auth(token.expose()),
             Credential::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
             Credential::Header(name, value) => request.header(*name, value.expose()),
+            Credential::None => request,
         };
         let mut answer = request.send().await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();

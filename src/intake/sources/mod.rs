@@ -9,6 +9,7 @@ mod lemon_squeezy;
 mod mapping;
 mod paddle;
 mod pipedrive;
+mod shopify;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -38,6 +39,7 @@ pub static REGISTRY: &[Descriptor] = &[
     lemon_squeezy::DESCRIPTOR,
     paddle::DESCRIPTOR,
     pipedrive::DESCRIPTOR,
+    shopify::DESCRIPTOR,
     woocommerce::DESCRIPTOR,
 ];
 
