@@ -5,6 +5,7 @@
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod stripe;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, stripe::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {
