@@ -35,6 +35,8 @@ fn of_example() -> BTreeMap<String, String> {
         ("G_REFRESH", "refresh"),
         ("FILES_PASSWORD", "files"),
         ("LEMON_SECRET", "lemon"),
+        ("STRIPE_SECRET", "whsec_stripe"),
+        ("STRIPE_KEY", "rk_live_stripe"),
     ])
 }
 
