@@ -1,7 +1,5 @@
 //! Stripe's API, as far as we ask it: `[sources.api]`.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -22,8 +20,6 @@ const BASE_URL: &str = "https://api.stripe.com";
 /// The first version with `invoice_payments`; asked for whatever the account's own version is.
 /// Source: docs.stripe.com/changelog/basil/2025-03-31, read 2026-11-20.
 const VERSION: (&str, &str) = ("stripe-version", "2025-03-31.basil");
-/// How long a refund waits for the transaction of its purchase: an outage of Stripe's is over by then.
-pub(super) const LOOKUP_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Events on a page. Source: docs.stripe.com/api/events/list, read 2026-11-20.
 const PAGE: &str = "100";
 /// What may be listed.
@@ -51,7 +47,7 @@ pub(super) struct Api {
 impl Api {
     /// Reads the table `api`.
     pub(super) fn read(settings: &mut Settings) -> Option<Self> {
-        let what = "a restricted key (rk_live_…) that may read events, invoices and payment intents";
+        let what = "a restricted key (rk_live_…) that may read events and invoices";
         let token = settings.need("token", what).secret("token");
         let base_url = settings.base_url(BASE_URL);
         let known = |text: &str| TOPICS.contains(&text).then(|| text.to_owned());

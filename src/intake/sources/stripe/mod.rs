@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `checkout.session.completed`, `checkout.session.async_payment_succeeded` | `purchase` | the session's invoice, else its payment intent |
 //! | `invoice.paid`, `invoice.payment_succeeded` | `purchase` | the invoice |
-//! | `payment_intent.succeeded`, if `payment_intents = "accept"` | `purchase` | the invoice it pays, else itself |
+//! | `payment_intent.succeeded`, if `payment_intents = "accept"` | `purchase` | itself |
 //! | `charge.refunded`, `refund.created` | `refund` | the invoice that was paid, else the payment intent |
 //! | `customer.created` | `sign_up` | – |
 //!
@@ -46,6 +46,8 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor { kind: "stripe", build };
 
 /// How old a signature may be. Source: `DEFAULT_TOLERANCE` of the SDK.
 const TOLERANCE: Duration = Duration::from_secs(300);
+/// How long a refund waits for the transaction of its purchase: it is in no hurry, and an outage of Stripe's is over by then.
+const LOOKUP_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// More signatures in one header are not looked at; Stripe writes one for each live secret.
 const SIGNATURES_MAX: usize = 16;
 
@@ -58,6 +60,8 @@ struct Stripe {
     free_event: Option<String>,
     manual_invoices: bool,
     payment_intents: bool,
+    /// How long at most a refund waits for the transaction of its purchase.
+    lookup_wait: Duration,
     api: Option<Api>,
 }
 
@@ -69,6 +73,7 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
     let free_event = settings.parsed("free_event", "one of our event names, such as start_trial", name);
     let manual_invoices = accepts(settings, "manual_invoices").unwrap_or(true);
     let payment_intents = accepts(settings, "payment_intents").unwrap_or(false);
+    let lookup_wait = settings.duration("lookup_wait", Duration::from_secs(1)..=Duration::from_secs(86_400));
     let api = settings.table("api", "a table with the key `token`", Api::read);
     let test_events = common.test_events;
     Some(Arc::new(Stripe {
@@ -79,6 +84,7 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
         free_event,
         manual_invoices,
         payment_intents,
+        lookup_wait: lookup_wait.unwrap_or(LOOKUP_WAIT),
         api: match api {
             Some(api) => Some(api?),
             None => None,
@@ -179,8 +185,7 @@ impl Stripe {
         Ok(match read(self, &event)? {
             Reading::Useless(reason) => Report::ignored(topic, reason),
             Reading::Event { draft, key, lookup } => {
-                // What is missing meanwhile is no reason to hold other events back: refunds are in no hurry.
-                let lookup = lookup.map(|what| (what, api::LOOKUP_MAX));
+                let lookup = lookup.map(|what| (what, self.lookup_wait));
                 Told { draft, key, body: event, lookup }.into()
             }
         })

@@ -100,12 +100,18 @@ impl Stripe {
     /// A payment, for shops that take payments without a checkout of Stripe's.
     pub(super) fn payment_intent(&self, event: &Value) -> Result<Reading, Refusal> {
         let object = fields::object(event);
-        // Stripe writes there what it made the payment for; observed with versions since 2025-09-30.
-        let order = json::text(object, "/payment_details/order_reference").filter(|order| order.starts_with("in_"));
-        let invoice = fields::id(object, "/invoice").or(order);
+        // Stripe writes there what it made the payment for; before version 2025-03-31 the invoice had a field of its own.
+        let order = json::text(object, "/payment_details/order_reference");
+        if fields::id(object, "/invoice").is_some() || order.is_some_and(|order| order.starts_with("in_")) {
+            return Ok(Reading::Useless("counted by its invoice"));
+        }
+        let methods = json::list(object, "/payment_method_types");
+        let terminal = |method: &Value| method.as_str().is_some_and(|method| method.ends_with("_present"));
+        let in_person = !methods.is_empty() && methods.iter().all(terminal);
         let mut draft = Draft {
-            transaction_id: invoice.or_else(|| json::text(object, "/id")),
+            transaction_id: json::text(object, "/id"),
             time: fields::time(event),
+            action_source: in_person.then_some(ActionSource::PhysicalStore),
             ..Draft::default()
         };
         fields::person(object, &fields::PAYMENT, &mut draft.user);

@@ -42,7 +42,7 @@ impl Stripe {
             Part::Refund(part) => {
                 draft.value = Some(part);
                 let sum = |charge: &String| format!("{charge}.{}", refunded.normalize());
-                let key = key(event, charge.as_deref()).or_else(|| charge.as_ref().map(sum));
+                let key = key(event, charge.as_deref(), part).or_else(|| charge.as_ref().map(sum));
                 Ok(self.linked(draft, key, invoice, payment, told))
             }
             Part::Left(left) => {
@@ -62,15 +62,15 @@ impl Stripe {
         }
         let currency = json::currency(object, "/currency")?;
         let mut draft = change(event, currency);
-        draft.value = fields::amount(object, "/amount", currency)?.filter(|value| *value > Decimal::ZERO);
-        if draft.value.is_none() {
+        let Some(amount) = fields::amount(object, "/amount", currency)?.filter(|amount| *amount > Decimal::ZERO) else {
             return Ok(Reading::Useless("nothing was paid back"));
-        }
+        };
+        draft.value = Some(amount);
         fields::customer(object, &mut draft.user);
         fields::metadata(object, &["/metadata"], &mut draft);
         let charge = fields::id(object, "/charge");
         let payment = fields::id(object, "/payment_intent").or_else(|| charge.clone());
-        let key = key(event, charge.as_deref()).or_else(|| json::text(object, "/id"));
+        let key = key(event, charge.as_deref(), amount).or_else(|| json::text(object, "/id"));
         let invoice = fields::id(object, "/charge/invoice");
         let told = object.pointer("/charge/invoice").is_some();
         Ok(self.linked(draft, key, invoice, payment, told))
@@ -126,9 +126,9 @@ fn part(event: &Value, charge: &Value, refunded: Decimal, currency: Currency) ->
     })
 }
 
-/// What a refund is known by, whichever topic tells of it: the charge and the request that made it.
-fn key(event: &Value, charge: Option<&str>) -> Option<String> {
+/// What a refund is known by, whichever topic tells of it: the charge, the request that made it, and how much it is.
+fn key(event: &Value, charge: Option<&str>, amount: Decimal) -> Option<String> {
     // Until version 2017-05-25 the request was a text.
     let request = json::first(event, &["/request/id", "/request"])?;
-    charge.map(|charge| format!("{charge}.{request}"))
+    charge.map(|charge| format!("{charge}.{request}.{}", amount.normalize()))
 }

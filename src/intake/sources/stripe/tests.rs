@@ -165,18 +165,26 @@ fn what_costs_nothing_is_an_event_only_if_it_has_a_name() {
 fn payments_without_a_checkout_and_manual_invoices_are_a_choice() {
     assert_eq!(of(CONFIG, "payment_intent")["ignored"], "not a conversion");
     let taken = format!("{CONFIG}\npayment_intents = 'accept'");
-    let read_as = |change: fn(&mut Value)| {
-        let mut event = fixture("payment_intent");
-        change(&mut event["data"]["object"]);
-        read(&taken, &event)["event"]["transaction_id"].clone()
-    };
     let shown = of(&taken, "payment_intent");
     assert_eq!(shown["event"]["value"], "20.00", "{shown}");
     assert_eq!(shown["event"]["visitor_id"], "v-9", "{shown}");
-    assert_eq!(read_as(|_| {}), "pi_3SqEl");
-    assert_eq!(read_as(|object| object["payment_details"]["order_reference"] = json!("in_9")), "in_9");
-    assert_eq!(read_as(|object| object["payment_details"]["order_reference"] = json!("cs_live_9")), "pi_3SqEl");
-    assert_eq!(read_as(|object| object["invoice"] = json!({ "id": "in_8" })), "in_8");
+    assert_eq!(shown["event"]["transaction_id"], "pi_3SqEl", "{shown}");
+    let read_as = |change: fn(&mut Value)| {
+        let mut event = fixture("payment_intent");
+        change(&mut event["data"]["object"]);
+        read(&taken, &event)
+    };
+    let of_checkout = read_as(|object| object["payment_details"]["order_reference"] = json!("cs_live_9"));
+    assert_eq!(of_checkout, shown, "its session has the same transaction");
+    let in_person = read_as(|object| object["payment_method_types"] = json!(["card_present", "interac_present"]));
+    assert_eq!(in_person["event"]["action_source"], "physical_store");
+    let of_invoices: [fn(&mut Value); 2] = [
+        |object| object["payment_details"]["order_reference"] = json!("in_9"),
+        |object| object["invoice"] = json!({ "id": "in_8" }),
+    ];
+    for change in of_invoices {
+        assert_eq!(read_as(change)["ignored"], "counted by its invoice");
+    }
     let refused = format!("{CONFIG}\nmanual_invoices = 'ignore'");
     assert_eq!(of(&refused, "invoice_by_transfer")["ignored"], "manual invoice");
 }
@@ -263,7 +271,7 @@ async fn a_refund_finds_the_invoice_that_was_paid() {
         let read = of(&config, name);
         assert_eq!(read["lookup"], json!({ "what": "pi_3SqAbC", "limit_s": 21_600 }), "{name}");
         assert_eq!(read["event"]["transaction_id"], Value::Null, "what is missing can be filled in");
-        assert_eq!(read["key"], "ch_3SqAbC.req_R1");
+        assert_eq!(read["key"], "ch_3SqAbC.req_R1.10");
     }
     // These tell it themselves, or need it at once.
     for (name, transaction) in [
