@@ -1,11 +1,13 @@
 //! Stripe's API, as far as we ask it: `[sources.api]`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{
     super::{Listing, Page, Report, Told, json},
-    Stripe, fields,
+    Stripe, fields, orders,
 };
 use crate::{
     intake::{
@@ -20,8 +22,12 @@ const BASE_URL: &str = "https://api.stripe.com";
 /// The first version with `invoice_payments`; asked for whatever the account's own version is.
 /// Source: docs.stripe.com/changelog/basil/2025-03-31, read 2026-11-20.
 const VERSION: (&str, &str) = ("stripe-version", "2025-03-31.basil");
-/// Events on a page. Source: docs.stripe.com/api/events/list, read 2026-11-20.
+/// Entries on a page, of events as of line items. Source: docs.stripe.com/api/pagination, read 2026-11-20.
 const PAGE: &str = "100";
+/// How long a purchase waits for its items: they are worth less than its being told in time.
+const ITEMS_WAIT: Duration = Duration::from_secs(600);
+/// What stands before the id of a session whose items are asked for.
+const ITEMS_OF: &str = "items.";
 /// What may be listed.
 const TOPICS: [&str; 8] = [
     "checkout.session.completed",
@@ -42,6 +48,7 @@ pub(super) struct Api {
     credential: Credential,
     base_url: String,
     topics: Vec<String>,
+    items: bool,
 }
 
 impl Api {
@@ -56,14 +63,53 @@ impl Api {
         if topics.is_empty() {
             settings.problem("events", "must hold at least one; leave it out for purchases and refunds");
         }
-        Some(Self { credential: Credential::Bearer(token?), base_url, topics })
+        let items = settings.parsed("items", "fetch or none", |text| match text {
+            "fetch" => Some(true),
+            "none" => Some(false),
+            _ => None,
+        });
+        let credential = Credential::Bearer(token?);
+        Some(Self { credential, base_url, topics, items: items.unwrap_or_default() })
+    }
+
+    /// What to ask for the items of a session, and how long to wait for them.
+    pub(super) fn items_of(&self, session: &str) -> Option<(String, Duration)> {
+        self.items.then(|| (format!("{ITEMS_OF}{session}"), ITEMS_WAIT))
+    }
+
+    /// The items of a session, or the transaction of a refund.
+    ///
+    /// # Errors
+    /// If it cannot be had now, or not at all.
+    pub(super) async fn look_up(&self, fetcher: &Fetcher, what: &str) -> Result<Told, FetchError> {
+        match what.strip_prefix(ITEMS_OF) {
+            Some(session) => self.items(fetcher, session).await,
+            None => self.transaction_of(fetcher, what).await,
+        }
+    }
+
+    async fn items(&self, fetcher: &Fetcher, session: &str) -> Result<Told, FetchError> {
+        // The id comes from a webhook that was believed; it is an id all the same, and no path.
+        if !session.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(FetchError::Gone);
+        }
+        let url = format!("{}/v1/checkout/sessions/{session}/line_items", self.base_url);
+        let answer = fetcher.get(&url, &[("limit", PAGE)], &self.credential).await?.body;
+        if json::at(&answer, "/data").is_none_or(|data| !data.is_array()) {
+            return Err(FetchError::unexpected("no list of line items"));
+        }
+        let items = match json::currency(&answer, "/data/0/currency") {
+            Ok(currency) => orders::items(&answer, "/data", currency),
+            Err(_) => Vec::new(),
+        };
+        Ok(Told::new(Draft { items, ..Draft::named("purchase") }, Value::Null))
     }
 
     /// The transaction that a payment is part of: the invoice it pays, else itself.
     ///
     /// # Errors
     /// If it cannot be had now, or not at all.
-    pub(super) async fn transaction_of(&self, fetcher: &Fetcher, payment: &str) -> Result<Told, FetchError> {
+    async fn transaction_of(&self, fetcher: &Fetcher, payment: &str) -> Result<Told, FetchError> {
         let url = format!("{}/v1/invoice_payments", self.base_url);
         let query = [("payment[type]", "payment_intent"), ("payment[payment_intent]", payment), ("limit", "1")];
         let answer = fetcher.get_with(&url, &query, &self.credential, VERSION).await?.body;

@@ -134,7 +134,7 @@ impl Source for Stripe {
 
     async fn look_up(&self, fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {
         match &self.api {
-            Some(api) => api.transaction_of(fetcher, what).await.map(Some),
+            Some(api) => api.look_up(fetcher, what).await.map(Some),
             None => Ok(None),
         }
     }
@@ -184,10 +184,7 @@ impl Stripe {
         }
         Ok(match read(self, &event)? {
             Reading::Useless(reason) => Report::ignored(topic, reason),
-            Reading::Event { draft, key, lookup } => {
-                let lookup = lookup.map(|what| (what, self.lookup_wait));
-                Told { draft, key, body: event, lookup }.into()
-            }
+            Reading::Event { draft, key, lookup } => Told { draft, key, body: event, lookup }.into(),
         })
     }
 
@@ -214,8 +211,8 @@ enum Reading {
         draft: Draft,
         /// Its own id, if that is not the transaction.
         key: Option<String>,
-        /// The payment whose transaction has to be asked for.
-        lookup: Option<String>,
+        /// What has to be asked for, and how long the event waits for that.
+        lookup: Option<(String, Duration)>,
     },
 }
 

@@ -1,5 +1,7 @@
 //! What was paid: checkout sessions, invoices, payment intents.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -41,7 +43,9 @@ impl Stripe {
         let currency = json::currency(object, "/currency")?;
         draft.value = self.session_value(object, currency)?;
         draft.items = items(object, "/line_items/data", currency);
-        Ok(sold(draft, currency))
+        let session = json::text(object, "/id").filter(|_| draft.items.is_empty());
+        let lookup = self.api.as_ref().zip(session).and_then(|(api, session)| api.items_of(&session));
+        Ok(sold(draft, currency, lookup))
     }
 
     /// What a session is worth. Prices may include their tax or not: only what is left of the total is right for both.
@@ -94,7 +98,7 @@ impl Stripe {
             Worth::Subtotal => net(object, currency)?.map_or(paid, |net| net.clamp(Decimal::ZERO, paid)),
         });
         draft.items = items(object, "/lines/data", currency);
-        Ok(sold(draft, currency))
+        Ok(sold(draft, currency, None))
     }
 
     /// A payment, for shops that take payments without a checkout of Stripe's.
@@ -123,7 +127,7 @@ impl Stripe {
         }
         let currency = json::currency(object, "/currency")?;
         draft.value = fields::amount(object, received, currency)?;
-        Ok(sold(draft, currency))
+        Ok(sold(draft, currency, None))
     }
 
     /// A checkout that costs nothing: the beginning of a trial, a coupon over everything.
@@ -135,9 +139,10 @@ impl Stripe {
     }
 }
 
-fn sold(draft: Draft, currency: Currency) -> Reading {
+fn sold(draft: Draft, currency: Currency, lookup: Option<(String, Duration)>) -> Reading {
     let currency = Some(currency.code().to_owned());
-    Reading::known(Draft { event: Some("purchase".to_owned()), currency, ..draft })
+    let draft = Draft { event: Some("purchase".to_owned()), currency, ..draft };
+    Reading::Event { draft, key: None, lookup }
 }
 
 /// What was paid for an invoice. What the customer's balance paid was counted when it was paid in.
@@ -187,7 +192,7 @@ fn taxes(object: &Value, currency: Currency) -> Result<Decimal, Refusal> {
 }
 
 /// The lines of a session, if Stripe was told to expand them, or of an invoice. What gives money back is no item.
-fn items(object: &Value, pointer: &str, currency: Currency) -> Vec<Item> {
+pub(super) fn items(object: &Value, pointer: &str, currency: Currency) -> Vec<Item> {
     const PRODUCT: [&str; 5] =
         ["/pricing/price_details/product", "/price/product", "/price/product/id", "/plan/product", "/price/id"];
     const PRICE: [&str; 5] = [

@@ -90,7 +90,7 @@ impl Stripe {
         if ask.is_none() {
             draft.transaction_id = invoice.or(payment);
         }
-        Reading::Event { draft, key, lookup: ask }
+        Reading::Event { draft, key, lookup: ask.map(|payment| (payment, self.lookup_wait)) }
     }
 }
 

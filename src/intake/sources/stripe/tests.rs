@@ -222,7 +222,7 @@ fn what_is_wrong_with_the_settings_is_said() {
     };
     assert_eq!(told(""), ["secrets: is missing: the signing secret of the endpoint, whsec_ included"]);
     let wrong = "secrets = ['x']\ntolerance = '9d'\nvalue = 'net'\nfree_event = 'refund'\npayment_intents = 'yes'\n[api]\nevents = \
-                 ['charge.expired']\ntokens = 'x'";
+                 ['charge.expired']\ntokens = 'x'\nitems = 'yes'";
     let problems = told(wrong);
     for key in [
         "tolerance: ",
@@ -292,6 +292,29 @@ async fn a_refund_finds_the_invoice_that_was_paid() {
         assert_eq!(told.draft.shown(), json!({ "event": "refund", "transaction_id": transaction }));
     }
     assert!(matches!(source.look_up(&fetcher, "pi_4").await, Err(FetchError::Gone)), "not mounted");
+}
+
+#[tokio::test]
+async fn the_items_of_a_checkout_are_asked_for_if_the_operator_wants_them() {
+    let server = MockServer::start().await;
+    assert_eq!(of(&with_api(&server), "session_paid")["lookup"], Value::Null);
+    let config = format!("{}\nitems = 'fetch'", with_api(&server));
+    let what = json!({ "what": "items.cs_live_a1B2c3", "limit_s": 600 });
+    assert_eq!(of(&config, "session_paid")["lookup"], what);
+    assert_eq!(of(&config, "session_expanded")["lookup"], Value::Null, "they are there");
+    let lines = fixture("session_expanded")["data"]["object"]["line_items"].clone();
+    Mock::given(method("GET"))
+        .and(path("/v1/checkout/sessions/cs_live_a1B2c3/line_items"))
+        .and(query_param("limit", "100"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(lines))
+        .mount(&server)
+        .await;
+    let source = testing::build(&DESCRIPTOR, &config);
+    let fetcher = Fetcher::new().expect("built");
+    let told = source.look_up(&fetcher, "items.cs_live_a1B2c3").await.expect("answers").expect("tells");
+    assert_eq!(told.draft.shown()["items"], of(CONFIG, "session_expanded")["event"]["items"]);
+    assert_eq!((told.draft.transaction_id, told.draft.value), (None, None));
+    assert!(matches!(source.look_up(&fetcher, "items.../events").await, Err(FetchError::Gone)), "is no id");
 }
 
 #[tokio::test]
