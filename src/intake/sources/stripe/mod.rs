@@ -184,7 +184,7 @@ impl Stripe {
         }
         Ok(match read(self, &event)? {
             Reading::Useless(reason) => Report::ignored(topic, reason),
-            Reading::Event { draft, key, lookup } => Told { draft, key, body: event, lookup }.into(),
+            Reading::Event { draft, key, lookup } => Told { draft: *draft, key, body: event, lookup }.into(),
         })
     }
 
@@ -194,7 +194,7 @@ impl Stripe {
         fields::person(object, &fields::CUSTOMER, &mut draft.user);
         draft.user.external_ids.extend(json::raw(object, "/id"));
         fields::metadata(object, &["/metadata"], &mut draft);
-        Ok(Reading::Event { draft, key: json::text(object, "/id"), lookup: None })
+        Ok(Reading::Event { draft: Box::new(draft), key: json::text(object, "/id"), lookup: None })
     }
 }
 
@@ -208,7 +208,7 @@ enum Reading {
     /// An event.
     Event {
         /// What it is.
-        draft: Draft,
+        draft: Box<Draft>,
         /// Its own id, if that is not the transaction.
         key: Option<String>,
         /// What has to be asked for, and how long the event waits for that.
@@ -218,7 +218,7 @@ enum Reading {
 
 impl Reading {
     /// An event known by its transaction.
-    const fn known(draft: Draft) -> Self {
-        Self::Event { draft, key: None, lookup: None }
+    fn known(draft: Draft) -> Self {
+        Self::Event { draft: Box::new(draft), key: None, lookup: None }
     }
 }

@@ -142,7 +142,7 @@ impl Stripe {
 fn sold(draft: Draft, currency: Currency, lookup: Option<(String, Duration)>) -> Reading {
     let currency = Some(currency.code().to_owned());
     let draft = Draft { event: Some("purchase".to_owned()), currency, ..draft };
-    Reading::Event { draft, key: None, lookup }
+    Reading::Event { draft: Box::new(draft), key: None, lookup }
 }
 
 /// What was paid for an invoice. What the customer's balance paid was counted when it was paid in.

@@ -90,7 +90,8 @@ impl Stripe {
         if ask.is_none() {
             draft.transaction_id = invoice.or(payment);
         }
-        Reading::Event { draft, key, lookup: ask.map(|payment| (payment, self.lookup_wait)) }
+        let lookup = ask.map(|payment| (payment, self.lookup_wait));
+        Reading::Event { draft: Box::new(draft), key, lookup }
     }
 }
 
