@@ -46,6 +46,8 @@ fn of_example() -> BTreeMap<String, String> {
         ("PIPEDRIVE_TOKEN", "pipedrive-token"),
         ("SHOPIFY_SECRET", "shopify"),
         ("SHOPIFY_TOKEN", "shpat_1"),
+        ("STRIPE_SECRET", "whsec_stripe"),
+        ("STRIPE_KEY", "rk_live_stripe"),
     ])
 }
 

@@ -92,6 +92,20 @@ impl Fetcher {
         self.send(self.client.request(Method::GET, url).query(query), credential).await
     }
 
+    /// The same, with one header more.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn get_with(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        credential: &Credential,
+        (name, value): (&str, &str),
+    ) -> Result<Fetched, FetchError> {
+        self.send(self.client.request(Method::GET, url).query(query).header(name, value), credential).await
+    }
+
     /// What is answered to `body`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod mapping;
 mod paddle;
 mod pipedrive;
 mod shopify;
+mod stripe;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -40,6 +41,7 @@ pub static REGISTRY: &[Descriptor] = &[
     paddle::DESCRIPTOR,
     pipedrive::DESCRIPTOR,
     shopify::DESCRIPTOR,
+    stripe::DESCRIPTOR,
     woocommerce::DESCRIPTOR,
 ];
 
