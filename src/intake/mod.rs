@@ -3,6 +3,7 @@
 mod api;
 mod draft;
 pub mod fetch;
+mod meta;
 mod overview;
 mod read;
 pub mod sources;
@@ -68,5 +69,5 @@ pub fn routers(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>, 
     };
     let admin = overview::router(desk.clone());
     let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
-    (api::router(intake).merge(webhooks::router(desk)), admin)
+    (api::router(intake.clone()).merge(meta::router(intake)).merge(webhooks::router(desk)), admin)
 }

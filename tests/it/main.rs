@@ -11,5 +11,6 @@ mod http;
 mod layers;
 mod leaks;
 mod live;
+mod meta_api;
 mod operator;
 mod support;
