@@ -5,7 +5,7 @@
 //! 2026-11-20.
 
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde_json::json;
@@ -64,13 +64,12 @@ pub(super) struct Refused {
     subcode: Option<u32>,
     /// The field that is to blame: `data[3].event_name`.
     place: Option<String>,
-    headers: HeaderMap,
+    retry_after_s: Option<u32>,
 }
 
 impl Refused {
     fn new(status: StatusCode, code: i64, reason: &'static str, message: impl Into<String>) -> Self {
-        let (message, headers) = (message.into(), HeaderMap::new());
-        Self { reason, message, status, code, subcode: None, place: None, headers }
+        Self { reason, message: message.into(), status, code, subcode: None, place: None, retry_after_s: None }
     }
 
     /// The body is not what it has to be.
@@ -166,7 +165,9 @@ impl Refused {
             error["error_data"] = json!({ "blame_field_specs": [[place]] });
         }
         let mut answer = json_answer(self.status, &json!({ "error": error }));
-        answer.headers_mut().extend(self.headers);
+        if let Some(seconds) = self.retry_after_s {
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         answer
     }
 }
@@ -177,10 +178,11 @@ impl From<Problem> for Refused {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let late = status == StatusCode::REQUEST_TIMEOUT;
         let code = if status.is_server_error() || late { TEMPORARY } else { INVALID };
-        let refused = Self::new(status, code, if late { "incomplete" } else { "body" }, problem.detail.clone());
-        let retry_after = problem.into_response().headers().get(header::RETRY_AFTER).cloned();
-        let headers = retry_after.map(|value| (header::RETRY_AFTER, value)).into_iter().collect();
-        Self { headers, ..refused }
+        let refused = Self::new(status, code, "body", problem.detail.clone());
+        let answer = problem.into_response();
+        let retry_after_s =
+            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { retry_after_s, ..refused }
     }
 }
 

@@ -102,23 +102,16 @@ impl Request {
 
     async fn take(self, intake: &Intake, trace: &str) -> Result<Taken, Refused> {
         let now = intake.clock.now();
-        let body = read_body(self.body, intake.body_bytes_max).await.map_err(Refused::from)?;
         let anonymous = |refused: Refused| {
             tracing::warn!(trace, reason = refused.reason, "refused a request in Meta's form");
             refused
         };
-        if !is_digits(&self.pixel_id) {
+        let Self { pixel_id, query, headers, body, .. } = self;
+        let body = read_body(body, intake.body_bytes_max).await.map_err(|problem| anonymous(problem.into()))?;
+        if !is_digits(&pixel_id) {
             return Err(anonymous(Refused::no_such_pixel()));
         }
-        // The token may stand in a body that is not sound otherwise: who sent that is known all the same.
-        let posted = request::read(self.query.as_deref(), &self.headers, &body);
-        let in_body = posted.as_ref().ok().and_then(Posted::token);
-        let token = request::token(self.query.as_deref(), &self.headers).or(in_body);
-        let token = token.ok_or_else(|| {
-            let unread = posted.as_ref().err().cloned();
-            anonymous(unread.unwrap_or_else(Refused::no_token))
-        })?;
-        let source = intake.keys.owner_of(&token).ok_or_else(|| anonymous(Refused::unknown_token()))?;
+        let (source, posted) = believed(intake, query.as_deref(), &headers, &body).map_err(anonymous)?;
         intake.tally.came(&source, now);
         let refuse = |refused: Refused, events: usize| {
             for _ in 0..events {
@@ -128,11 +121,12 @@ impl Request {
             refused
         };
         let posted = posted.map_err(|refused| refuse(refused, 1))?;
+        let is_test = posted.is_test();
         let data = posted.data(intake.batch_max).map_err(|refused| refuse(refused, 1))?;
         let events = data.iter().enumerate().map(|(place, event)| read(place, event, &source, now, trace));
         let events = events.collect::<Result<Vec<_>, _>>().map_err(|refused| refuse(refused, data.len()))?;
         let received = events.len();
-        if posted.is_test() {
+        if is_test {
             intake.tally.ignored(&source, "test_event_code", "test event");
             return Ok(Taken { received, message: Some(TESTED) });
         }
@@ -141,6 +135,23 @@ impl Request {
             Some(place) => Err(refuse(Refused::id_in_use(place), 0)),
         }
     }
+}
+
+/// Whose token the request carries, and what it posts. A token outside the body is looked at before the body is.
+fn believed(
+    intake: &Intake,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(SourceName, Result<Posted, Refused>), Refused> {
+    let owner = |token: &str| intake.keys.owner_of(token).ok_or_else(Refused::unknown_token);
+    let read = || request::read(query, headers, body);
+    if let Some(token) = request::token(query, headers) {
+        return Ok((owner(&token)?, read()));
+    }
+    let posted = read()?;
+    let token = posted.token().ok_or_else(Refused::no_token)?;
+    Ok((owner(&token)?, Ok(posted)))
 }
 
 /// One event, checked. What is optional and unsound is left out, and logged.

@@ -27,17 +27,19 @@ pub(super) fn ours(theirs: &str) -> Option<EventName> {
 /// Words in lower case with `_` between them.
 fn spelled(theirs: &str) -> String {
     let mut name = String::with_capacity(theirs.len() + 4);
-    let letters: Vec<char> = theirs.chars().collect();
-    for (i, &letter) in letters.iter().enumerate() {
-        let after = |test: fn(&char) -> bool| i.checked_sub(1).and_then(|before| letters.get(before)).is_some_and(test);
-        let before_lower = letters.get(i + 1).is_some_and(char::is_ascii_lowercase);
-        // `AddToCart`, `LTVUpdate`, `step2Done`; but not the letters of `LTV`.
-        let begins = letter.is_ascii_uppercase()
-            && (after(char::is_ascii_lowercase)
-                || after(char::is_ascii_digit)
-                || (after(char::is_ascii_uppercase) && before_lower));
+    let mut letters = theirs.chars().peekable();
+    let mut before = None;
+    while let Some(letter) = letters.next() {
         if letter.is_alphanumeric() {
-            if begins && !name.ends_with('_') {
+            let within = match before {
+                Some(before) if char::is_ascii_uppercase(&before) => {
+                    !letters.peek().is_some_and(char::is_ascii_lowercase)
+                }
+                Some(before) => !before.is_ascii_alphanumeric(),
+                None => true,
+            };
+            // `AddToCart`, `LTVUpdate`, `step2Done`; but not the letters of `LTV`.
+            if letter.is_ascii_uppercase() && !within {
                 name.push('_');
             }
             // What is no ASCII letter stays and is refused: leaving it out might make two events one.
@@ -45,6 +47,7 @@ fn spelled(theirs: &str) -> String {
         } else if !name.is_empty() && !name.ends_with('_') {
             name.push('_');
         }
+        before = Some(letter);
     }
     let end = name.trim_end_matches('_').len();
     name.truncate(end);

@@ -69,27 +69,22 @@ impl Posted {
         self.text("test_event_code").is_some()
     }
 
-    /// The events, 1 to `most`.
+    /// The events, 1 to `most`, and nothing else.
     ///
     /// # Errors
     /// If they are missing, too many, or one is no object.
-    pub(super) fn data(&self, most: usize) -> Result<Vec<Map<String, Value>>, Refused> {
+    pub(super) fn data(mut self, most: usize) -> Result<Vec<Map<String, Value>>, Refused> {
         let wrong = |why: &str| Refused::field("data", why);
-        let no_list = || wrong("must be a list of events");
-        let given = self.0.get("data").filter(|data| !data.is_null()).ok_or_else(|| wrong("is missing"))?;
-        let list = match unpacked(given) {
-            Some(Cow::Owned(Value::Array(list))) => list,
-            Some(Cow::Borrowed(Value::Array(list))) => list.clone(),
-            _ => return Err(no_list()),
-        };
+        let given = self.0.remove("data").filter(|data| !data.is_null()).ok_or_else(|| wrong("is missing"))?;
+        let Some(Value::Array(list)) = unpacked(given) else { return Err(wrong("must be a list of events")) };
         if list.is_empty() || list.len() > most {
             return Err(wrong(&format!("must hold 1 to {most} events")));
         }
-        let event = |(place, event): (usize, &Value)| match unpacked(event).map(Cow::into_owned) {
+        let event = |(place, event): (usize, Value)| match unpacked(event) {
             Some(Value::Object(event)) => Ok(event),
             _ => Err(Refused::field("", "must be an object, or a text that holds one as JSON").of_event(place)),
         };
-        list.iter().enumerate().map(event).collect()
+        list.into_iter().enumerate().map(event).collect()
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -98,10 +93,10 @@ impl Posted {
 }
 
 /// A value, or what it holds if it is a text of JSON; `None` if that is no JSON.
-fn unpacked(value: &Value) -> Option<Cow<'_, Value>> {
+fn unpacked(value: Value) -> Option<Value> {
     match value {
-        Value::String(text) => serde_json::from_str(text).ok().map(Cow::Owned),
-        value => Some(Cow::Borrowed(value)),
+        Value::String(text) => serde_json::from_str(&text).ok(),
+        value => Some(value),
     }
 }
 

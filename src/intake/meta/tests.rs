@@ -231,6 +231,25 @@ fn an_unsound_event_is_refused_with_its_place_and_without_its_values() {
 }
 
 #[test]
+fn what_is_our_fault_or_passes_is_temporary() {
+    for (refused, status, wait, error) in [
+        (Refused::from(StoreError::Full), 503, Some("30"), json!([2, null])),
+        (Refused::from(StoreError::Unavailable("disk".into())), 503, Some("5"), json!([2, null])),
+        (Refused::from(Problem::incomplete()), 408, None, json!([2, null])),
+        (Refused::from(Problem::too_large(9)), 413, None, json!([100, null])),
+        (Refused::no_token(), 401, None, json!([104, null])),
+        (Refused::unknown_token(), 401, None, json!([190, null])),
+        (Refused::no_such_pixel(), 400, None, json!([100, 33])),
+    ] {
+        let answer = refused.answer("trace");
+        assert_eq!(answer.status(), status);
+        let given = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        assert_eq!(given, wait);
+        assert_eq!(code(answer), error);
+    }
+}
+
+#[test]
 fn only_an_appendix_of_the_builders_is_cut_off() {
     for (text, without) in [
         ("a.AQICAQMC", "a"),
