@@ -241,3 +241,39 @@ async fn a_stage_of_a_crm_arrives_as_a_conversion_lead() {
     assert_eq!(sent(1_234_567_890_123_456), named("HubSpot"));
     assert_eq!(sent(1_234_567_890_123_457), named("test-shop"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hashed_for_meta_harms_no_other_platform() {
+    let platforms = Platforms::start().await;
+    let setup = Setup::new(&platforms.everywhere());
+    let relay = setup.start();
+    let mut clear = event("Purchase", "clear");
+    clear["user_data"] = json!({"em": "Ada@Example.com", "ph": "+1 650 555 1212", "fn": "Ada", "ln": "Lovelace",
+        "zp": "10001", "country": "us", "client_user_agent": "Mozilla/5.0", "client_ip_address": "203.0.113.7"});
+    let answer = graph(&relay, json!([event("Purchase", "hashed"), clear])).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let balance = relay.settled().await;
+    for name in ["meta", "google", "google-ads"] {
+        assert_eq!(balance["destinations"][name]["delivered"], 2, "{name}: {balance}");
+    }
+    let google = platforms.sandbox.received_data_manager();
+    let of = |id: &str| {
+        let found = google.iter().find(|it| it.to_string().contains(&format!("\"transactionId\":\"{id}\"")));
+        found.unwrap_or_else(|| panic!("{id} is missing: {google:?}")).to_string()
+    };
+    let (hashed, clear) = (of("hashed"), of("clear"));
+    let (email, phone) = (sha("ada@example.com"), sha("+16505551212"));
+    assert!(hashed.contains(&email) && clear.contains(&email) && clear.contains(&phone));
+    for for_meta in ["16505551212", "ada", "lovelace", "london"] {
+        assert!(!hashed.contains(&sha(for_meta)), "{for_meta} is spelled otherwise by Google: {hashed}");
+    }
+    let stats = platforms.sandbox.stats();
+    assert!(stats.meta.refused.is_empty() && stats.data_manager.refused.is_empty(), "{stats:?}");
+    let received = platforms.sandbox.received_meta();
+    let user = |id: &str| {
+        let found = received.iter().find(|it| it["event"]["event_id"] == id).expect("arrived");
+        found["event"]["user_data"].clone()
+    };
+    assert_eq!(user("clear")["ph"], json!([sha("16505551212")]), "hashed here, where Meta would have refused it");
+    assert_eq!((&user("hashed")["fn"], &user("clear")["zp"]), (&json!(sha("ada")), &json!(sha("10001"))));
+}
