@@ -371,7 +371,7 @@ impl<'a> CustomData<'a> {
         let crm = crm_name(&properties).map(|name| Cow::Owned(name.to_owned()));
         let crm = crm.unwrap_or(Cow::Borrowed(event.source.as_str()));
         let group = properties.get("content_type").is_some_and(|kind| kind == "product_group");
-        let counted = properties.get("num_items").and_then(Value::as_u64);
+        let counted = properties.get("num_items").and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok()));
         properties.retain(|name, _| !OURS.contains(&name.as_str()));
         Self {
             value: event.money.as_ref().map(|money| Number(money.text())),

@@ -306,6 +306,14 @@ fn items_are_counted_only_in_whole_numbers_and_only_where_meta_asks() {
     assert_eq!(by_weight.get("num_items"), None);
     assert_eq!(custom("begin_checkout", vec![item(Some("a"), "", ""), item(None, "3", "")])["num_items"], 4);
     assert_eq!(custom("generate_lead", vec![item(Some("a"), "2", "")]).get("num_items"), None);
+    for (given, sent_as) in [(serde_json::json!(5), 5), (serde_json::json!("6"), 6), (serde_json::json!("x"), 1)] {
+        let properties = serde_json::json!({"num_items": given, "content_type": "product_group"});
+        let properties = Properties::new(properties.as_object().expect("an object")).expect("JSON");
+        let name = EventName::new("begin_checkout").expect("a name");
+        let items = vec![item(Some("a"), "", "")];
+        let custom = sent(&SealedEvent { name, items, properties, ..minimal() })["custom_data"].clone();
+        assert_eq!((&custom["num_items"], &custom["content_type"]), (&sent_as.into(), &"product_group".into()));
+    }
 }
 
 #[test]

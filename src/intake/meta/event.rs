@@ -19,6 +19,11 @@ use crate::{
 /// Keys of `custom_data` that are fields of ours.
 const FIELDS: [&str; 5] = ["value", "currency", "order_id", "contents", "content_ids"];
 
+/// Where the Java SDK leaves custom properties when it posts to a gateway.
+/// Source: facebook-java-business-sdk, `CAPIGatewayIngressRequest.java`, which registers no adapter for them; read
+/// 2026-11-20.
+const NESTED: [&str; 2] = ["custom_properties", "customProperties"];
+
 /// Keys of an event that say how Meta is to process it. They go along as properties; to Meta the destination sends them
 /// where they were.
 const PROCESSING: [&str; 3] =
@@ -147,14 +152,23 @@ fn fill(draft: &mut Draft, custom: &Map<String, Value>, notes: &mut Vec<String>)
     draft.transaction_id = text(custom, "order_id");
     draft.items = items(custom, notes);
     for (key, value) in custom {
-        if FIELDS.contains(&key.as_str()) || value.is_null() {
-            continue;
-        }
-        if !value.as_str().is_some_and(|text| draft.carry(key, text)) {
-            draft.properties.insert(key.clone(), value.clone());
+        match value {
+            Value::Null => {}
+            _ if FIELDS.contains(&key.as_str()) => {}
+            Value::Object(own) if NESTED.contains(&key.as_str()) => {
+                own.iter().for_each(|(key, value)| property(draft, key, value));
+            }
+            value => property(draft, key, value),
         }
     }
     Ok(())
+}
+
+/// Takes a property, or where it leads to.
+fn property(draft: &mut Draft, key: &str, value: &Value) {
+    if !value.is_null() && !value.as_str().is_some_and(|text| draft.carry(key, text)) {
+        draft.properties.insert(key.to_owned(), value.clone());
+    }
 }
 
 /// A decimal number. What a program added up in binary is taken for what it meant: 59.970000000000006 is 59.97.

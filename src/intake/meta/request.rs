@@ -24,9 +24,8 @@ pub(super) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Res
     let mut fields = form(query.unwrap_or_default().as_bytes());
     match essence.as_str() {
         "multipart/form-data" => {
-            let parts = multipart::fields(kind, body).ok_or_else(|| {
-                Refused::unreadable("the body is no multipart/form-data of text fields with the boundary it names")
-            })?;
+            let parts = multipart::fields(kind, body)
+                .ok_or_else(|| Refused::unreadable("the body is no multipart/form-data with the boundary it names"))?;
             fields.extend(parts.into_iter().map(|(name, value)| (name, Value::String(value))));
         }
         "application/x-www-form-urlencoded" if !is_object => fields.extend(form(body)),
@@ -88,7 +87,8 @@ impl Posted {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty())
+        // "null" is what the Java SDK makes of a field that is not set.
+        self.0.get(name)?.as_str().map(str::trim).filter(|text| !matches!(*text, "" | "null"))
     }
 }
 
@@ -171,5 +171,8 @@ mod tests {
         assert_eq!((token(None, &with("Basic k")), token(None, &HeaderMap::new())), (None, None));
         let test = read(Some("test_event_code=TEST1"), &HeaderMap::new(), b"{}").expect("reads");
         assert!(test.is_test());
+        let unset = br#"{"test_event_code": "null", "access_token": "null", "accessKey": " k "}"#;
+        let unset = read(None, &HeaderMap::new(), unset).expect("reads");
+        assert_eq!((unset.is_test(), unset.token().as_deref()), (false, Some("k")));
     }
 }

@@ -62,7 +62,7 @@ fn from_an_sdk() -> Value {
             "content_ids": ["sku-1", "sku-2"], "content_name": "Mugs", "predicted_ltv": 20.5,
             "contents": [{"id": "sku-1", "quantity": 2, "item_price": 12.5, "title": "Mug", "brand": "B"},
                 {"id": "sku-2", "quantity": 1, "item_price": 98.45}],
-            "visitor_id": "v-1", "gclid": "Cj0-x", "plan": "pro", "status": null,
+            "visitor_id": "v-1", "custom_properties": {"gclid": "Cj0-x", "plan": "pro", "none": null}, "status": null,
         },
     })
 }
