@@ -7,13 +7,16 @@ use std::borrow::Cow;
 const FIELDS_MAX: usize = 64;
 
 /// The fields by name; `None` if it is not what `content_type` says.
-/// Source of the character set: facebook-java-business-sdk, `APIRequest.java`, read 2026-11-20.
+/// Source: facebook-java-business-sdk, `APIRequest.java`; facebook-php-business-sdk, `EventRequestAsync.php`; read
+/// 2026-11-20.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
-    let delimiter = format!("--{}", boundary(content_type)?);
     // The Java SDK writes the low byte of each character, which is Latin-1.
     let latin = || body.iter().map(|&byte| char::from(byte)).collect::<String>();
     let body = str::from_utf8(body).map_or_else(|_| Cow::Owned(latin()), Cow::Borrowed);
     let body = &*body;
+    // The PHP SDK's asynchronous requests name no type: their body tells.
+    let first_line = || body.lines().next()?.strip_prefix("--");
+    let delimiter = format!("--{}", boundary(content_type).or_else(first_line).filter(|it| !it.is_empty())?);
     // What stands before the first delimiter is no part. A delimiter begins a line.
     let mut rest = body.strip_prefix(&delimiter).or_else(|| Some(body.split_once(&format!("\r\n{delimiter}"))?.1))?;
     let delimiter = format!("\r\n{delimiter}");
@@ -78,9 +81,11 @@ mod tests {
         }
         let whole = format!("{part}----x-1--");
         assert!(fields(TYPE, whole.as_bytes()).is_some());
-        for kind in ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=y"] {
-            assert_eq!(fields(kind, whole.as_bytes()), None, "{kind}");
+        assert_eq!(fields("multipart/form-data; boundary=y", whole.as_bytes()), None);
+        for kind in ["", "multipart/form-data", "multipart/form-data; boundary="] {
+            assert!(fields(kind, whole.as_bytes()).is_some(), "{kind}");
         }
+        assert_eq!(fields("", b"--\r\n\r\n--"), None);
         let many = format!("{}----x-1--", part.repeat(FIELDS_MAX + 1));
         assert_eq!(fields(TYPE, many.as_bytes()), None);
     }

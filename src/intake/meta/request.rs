@@ -23,7 +23,7 @@ pub(super) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Res
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let mut fields = form(query.unwrap_or_default().as_bytes());
     match essence.as_str() {
-        "multipart/form-data" => {
+        kind if kind == "multipart/form-data" || (kind.is_empty() && body.starts_with(b"--")) => {
             let parts = multipart::fields(kind, body)
                 .ok_or_else(|| Refused::unreadable("the body is no multipart/form-data with the boundary it names"))?;
             fields.extend(parts.into_iter().map(|(name, value)| (name, Value::String(value))));
@@ -135,6 +135,7 @@ mod tests {
                 ("text/plain", json!({"data": data, "access_token": "k"}).to_string()),
                 ("application/x-www-form-urlencoded", form),
                 ("application/x-www-form-urlencoded", json!({"data": data, "access_token": "k"}).to_string()),
+                ("", parts.clone()),
                 ("multipart/form-data; boundary=b", parts),
             ] {
                 assert_eq!(names(kind, &body), Ok(vec!["A".to_owned(), "B".to_owned()]), "{kind}");
