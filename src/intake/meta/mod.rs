@@ -127,7 +127,7 @@ impl Request {
         let events = events.collect::<Result<Vec<_>, _>>().map_err(|refused| refuse(refused, data.len()))?;
         let received = events.len();
         if is_test {
-            intake.tally.ignored(&source, "test_event_code", "test event");
+            events.iter().for_each(|event| intake.tally.ignored(&source, event.name.as_str(), "test event"));
             return Ok(Taken { received, message: Some(TESTED) });
         }
         match accept(intake, &source, events).await? {
