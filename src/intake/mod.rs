@@ -4,6 +4,7 @@ mod api;
 mod draft;
 pub mod fetch;
 mod lookups;
+mod meta;
 mod overview;
 mod read;
 mod reconcile;
@@ -102,7 +103,7 @@ pub fn build(
         sources: Arc::new(sources),
     };
     let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
-    let public = api::router(intake).merge(webhooks::router(desk.clone()));
+    let public = api::router(intake.clone()).merge(meta::router(intake)).merge(webhooks::router(desk.clone()));
     let mut tasks: Vec<Task> = Vec::new();
     let fetcher = Fetcher::new()?;
     if let Some(lookups) = lookups::lookups(desk.clone(), fetcher.clone()) {

@@ -12,6 +12,7 @@ mod http;
 mod layers;
 mod leaks;
 mod live;
+mod meta_api;
 mod operator;
 mod support;
 mod webhooks;
