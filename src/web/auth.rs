@@ -28,7 +28,14 @@ impl<T: Clone> Keys<T> {
         let given = headers.get(header::AUTHORIZATION).ok_or(Problem::unauthorized(missing))?;
         let key = given.to_str().ok().and_then(|text| text.split_once(' '));
         let key = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
-        let given: [u8; 32] = Sha256::digest(key.ok_or(Problem::unauthorized(missing))?).into();
+        let key = key.ok_or(Problem::unauthorized(missing))?;
+        self.owner_of(key).ok_or(Problem::unauthorized("this key is not known; check it against the configuration"))
+    }
+
+    /// Whose key this is.
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> Option<T> {
+        let given: [u8; 32] = Sha256::digest(key).into();
         let mut owner = None;
         for (known, whose) in &self.0 {
             // No early end: the time tells nothing about which key was close.
@@ -36,7 +43,7 @@ impl<T: Clone> Keys<T> {
                 owner = Some(whose.clone());
             }
         }
-        owner.ok_or(Problem::unauthorized("this key is not known; check it against the configuration"))
+        owner
     }
 }
 
