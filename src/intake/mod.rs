@@ -1,10 +1,11 @@
-//! Events in: the native API, and the webhooks of shops, payment services and CRMs.
+//! Events in: the native API, the Segment API, and the webhooks of shops, payment services and CRMs.
 
 mod api;
 mod draft;
 pub mod fetch;
 mod overview;
 mod read;
+pub mod segment;
 pub mod sources;
 mod tally;
 mod webhooks;
@@ -39,6 +40,8 @@ pub struct Config {
     pub batch_max: usize,
     /// Who posts to `/webhooks/{source}`.
     pub sources: Vec<SourceConfig>,
+    /// The Segment API.
+    pub segment: segment::Config,
 }
 
 /// What the handlers share.
@@ -68,5 +71,6 @@ pub fn routers(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>, 
     };
     let admin = overview::router(desk.clone());
     let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
-    (api::router(intake).merge(webhooks::router(desk)), admin)
+    let segment = segment::router(intake.clone(), &config.segment);
+    (api::router(intake).merge(segment).merge(webhooks::router(desk)), admin)
 }

@@ -12,4 +12,5 @@ mod layers;
 mod leaks;
 mod live;
 mod operator;
+mod segment;
 mod support;
