@@ -118,20 +118,16 @@ impl<'a> Message<'a> {
         draft
     }
 
-    /// Takes the values of an object that we know by their names.
+    /// Takes the values of an object that we know by their names; of the context, also those around the call.
     fn carry(&self, pointer: &str, draft: &mut Draft) {
-        for object in [self.body, self.batch].into_iter().filter_map(|value| value.pointer(pointer)?.as_object()) {
-            for (name, value) in object {
-                match value {
-                    Value::String(value) => drop(draft.carry(name, value)),
-                    Value::Bool(value) => drop(draft.carry(name, if *value { "true" } else { "false" })),
-                    Value::Number(value) => drop(draft.carry(name, &value.to_string())),
-                    _ => {}
-                }
-            }
-            if pointer == "/properties" || pointer == "/traits" {
-                return;
-            }
+        let around = Some(self.batch).filter(|_| pointer.starts_with("/context"));
+        let objects =
+            [Some(self.body), around].into_iter().flatten().filter_map(|value| value.pointer(pointer)?.as_object());
+        for (name, value) in objects.flatten() {
+            match value {
+                Value::Bool(yes) => draft.carry(name, if *yes { "true" } else { "false" }),
+                value => text(value).is_some_and(|value| draft.carry(name, &value)),
+            };
         }
     }
 

@@ -388,7 +388,7 @@ struct People(HashMap<String, RawUser>);
 impl People {
     fn learn(&mut self, message: &Message<'_>, draft: &Draft) {
         for id in message.ids() {
-            let known = self.0.remove(&id).unwrap_or_default();
+            let known = self.0.remove(&id).filter(|known| !are_two(known, &draft.user)).unwrap_or_default();
             let mut all = Draft { user: draft.user.clone(), ..Draft::default() };
             all.fill_from(Draft { user: known, ..Draft::default() });
             self.0.insert(id, all.user);
@@ -397,7 +397,15 @@ impl People {
 
     fn complete(&self, message: &Message<'_>, draft: &mut Draft) {
         for user in message.ids().filter_map(|id| self.0.get(&id)) {
-            draft.fill_from(Draft { user: user.clone(), ..Draft::default() });
+            if !are_two(user, &draft.user) {
+                draft.fill_from(Draft { user: user.clone(), ..Draft::default() });
+            }
         }
     }
+}
+
+/// Whether two users' ids say that these are not the same person: one browser may be used by several.
+fn are_two(one: &RawUser, other: &RawUser) -> bool {
+    let ids = |user: &RawUser| user.external_ids.first().map(|id| id.expose().to_owned());
+    ids(one).zip(ids(other)).is_some_and(|(one, other)| one != other)
 }

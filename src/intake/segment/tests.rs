@@ -252,3 +252,27 @@ fn properties_keep_what_has_no_field_and_nothing_deeper_than_ours() {
     assert_eq!((&product["user"], &product["items"][0]["name"]), (&Value::Null, &json!("Coat")));
     assert_eq!(product["properties"], json!({"gender": "women", "city": "Paris", "category": "Coats"}));
 }
+
+#[test]
+fn what_was_told_of_one_user_of_a_browser_is_not_told_of_the_next() {
+    let who = |user: &str, extra: Value| {
+        let mut body = json!({"anonymousId": "a", "userId": user});
+        extra.as_object().expect("fields").iter().for_each(|(name, value)| body[name] = value.clone());
+        body
+    };
+    let sale = json!({"type": "track", "event": "Order Completed"});
+    let batch = json!({"batch": [
+        who("u-1", json!({"type": "identify", "traits": {"email": "ada@example.com", "phone": "+16505551212"}})),
+        who("u-1", sale.clone()),
+        who("u-2", sale.clone()),
+        who("u-2", json!({"type": "identify", "traits": {"email": "grace@example.com"}})),
+        who("u-2", sale.clone()),
+        {"type": "track", "event": "Order Completed", "anonymousId": "a"},
+    ]});
+    let read = reads("/v1/batch", &batch, &Config::default());
+    let user =
+        |i: usize| (read[i]["event"]["user"]["email"][0].as_str(), read[i]["event"]["user"]["phone"][0].as_str());
+    assert_eq!(user(1), (Some("ada@example.com"), Some("+16505551212")));
+    assert_eq!(user(2), (None, None));
+    assert_eq!((user(4), user(5)), ((Some("grace@example.com"), None), (Some("grace@example.com"), None)));
+}

@@ -92,15 +92,17 @@ pub(super) fn read(message: &Message<'_>, mut draft: Draft, config: &Config) -> 
     };
     let properties = message.at("/properties").unwrap_or(&Value::Null);
     let folded = folded(&given);
-    let name = EVENTS.iter().find(|(theirs, _)| *theirs == folded).map_or(folded.as_str(), |(_, ours)| ours);
+    let known = EVENTS.iter().find(|(theirs, _)| *theirs == folded).map(|(_, ours)| *ours);
+    let name = known.unwrap_or(&folded);
     let of_person = matches!(name, "sign_up" | "login" | "generate_lead");
     message::person(properties, of_person, &mut draft.user);
-    if EventName::new(name).is_err() || scrub::identifies(&given, &Posted::of(&draft.user)) {
+    let fits = EventName::new(name).is_ok() && !scrub::identifies(&given, &Posted::of(&draft.user));
+    if known.is_none() && !fits {
         return Ok(Read::Ignored("track".to_owned(), "the name does not fit"));
     }
     let change = matches!(name, "refund" | EventName::RESTATEMENT);
     let sale = change || name == "purchase";
-    draft.items = items(properties)?;
+    draft.items = items(properties);
     let currency = properties.get("currency").and_then(text);
     draft.currency = currency.or_else(|| config.currency.map(|currency| currency.code().to_owned()));
     draft.value =
@@ -175,18 +177,18 @@ fn value(properties: &Value, worth: Worth, sale: bool, items: &[Item]) -> Result
 }
 
 /// The products in the list, or the one that the track is about. A number in one that cannot be read is left out.
-fn items(properties: &Value) -> Result<Vec<Item>, Problem> {
+fn items(properties: &Value) -> Vec<Item> {
     let item = |product: &Value| Item {
         id: ["product_id", "sku", "id"].iter().find_map(|name| text(product.get(*name)?)),
         name: product.get("name").and_then(text),
         quantity: amount(product, "quantity").ok().flatten(),
         price: amount(product, "price").ok().flatten(),
     };
-    Ok(match properties.get("products") {
+    match properties.get("products") {
         Some(Value::Array(products)) => products.iter().filter(|product| product.is_object()).map(item).collect(),
         _ if properties.get("product_id").or(properties.get("sku")).and_then(text).is_some() => vec![item(properties)],
         _ => Vec::new(),
-    })
+    }
 }
 
 /// What tells a message that has no id from others: its content, if that says when. Without a time, Segment too takes two
