@@ -1,6 +1,6 @@
 //! One call of the API: the fields that all calls share.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -16,6 +16,9 @@ use crate::{
 const AD_CONSENT: &str = "Advertising";
 /// The significant digits that every double keeps.
 const DOUBLE_DIGITS: u32 = 15;
+/// How far ahead of our clock, and how far back, a time is accepted.
+const AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
+const BACK_MAX: Duration = Duration::from_secs(400 * 86_400);
 /// What names this relay in `integrations`.
 const OURS: &str = "conversionrelay";
 
@@ -89,11 +92,11 @@ impl<'a> Message<'a> {
         let corrected =
             self.at("/receivedAt").is_some() || (given.is_some() && self.at("/originalTimestamp").is_some());
         let given = given.or_else(|| time("/originalTimestamp"))?;
-        match sent.filter(|_| !corrected) {
-            Some(sent) if sent >= given => Some(self.now.minus(sent.since(given))),
-            Some(sent) => Some(self.now.plus(given.since(sent))),
-            None => Some(given),
-        }
+        let Some(sent) = sent.filter(|_| !corrected) else { return Some(given) };
+        let meant = if sent >= given { self.now.minus(sent.since(given)) } else { self.now.plus(given.since(sent)) };
+        // A `sentAt` that is nonsense must not take a sound time out of what is accepted.
+        let sound = |time: Time| time <= self.now.plus(AHEAD_MAX) && time >= self.now.minus(BACK_MAX);
+        Some(if sound(given) && !sound(meant) { given } else { meant })
     }
 
     /// What the shared fields tell.

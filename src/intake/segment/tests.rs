@@ -139,6 +139,10 @@ fn a_clock_that_is_wrong_is_corrected() {
     assert_eq!(at(sent), "2026-11-20T08:58:00Z", "two minutes before it was sent");
     let sent = json!({ "timestamp": "2026-11-20T12:01:00Z", "sentAt": "2026-11-20T12:00:00Z" });
     assert_eq!(at(sent), "2026-11-20T09:01:00Z");
+    for nonsense in [json!(7), json!("2100-01-01T00:00:00Z")] {
+        let sent = json!({ "timestamp": "2026-11-20T08:00:00Z", "sentAt": nonsense });
+        assert_eq!(at(sent), "2026-11-20T08:00:00Z");
+    }
     let replayed = json!({ "timestamp": "2026-11-19T08:00:00Z", "originalTimestamp": "2026-11-19T09:00:00Z",
                            "sentAt": "2026-11-19T09:00:01Z" });
     assert_eq!(at(replayed), "2026-11-19T08:00:00Z", "Segment corrected it already");
@@ -275,4 +279,63 @@ fn what_was_told_of_one_user_of_a_browser_is_not_told_of_the_next() {
     assert_eq!(user(1), (Some("ada@example.com"), Some("+16505551212")));
     assert_eq!(user(2), (None, None));
     assert_eq!((user(4), user(5)), ((Some("grace@example.com"), None), (Some("grace@example.com"), None)));
+}
+
+/// Every place in a value, as JSON pointers.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), found)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, value)| places(value, &format!("{at}/{i}"), found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_stands_in_a_field_costs_the_sale_only_if_it_says_what_happened_or_what_it_is_worth() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/order_completed.json")).expect("JSON");
+    let body = &fixture["body"];
+    let mut all = Vec::new();
+    places(body, "", &mut all);
+    assert!(all.len() > 60, "{all:?}");
+    let odd = [
+        json!(null),
+        json!(-1.5e300),
+        json!(7),
+        json!("\u{0}\n"),
+        json!(true),
+        json!([[]]),
+        json!({"a": {}}),
+        json!("x".repeat(9000)),
+    ];
+    let mut costs = std::collections::BTreeSet::new();
+    for (place, value) in
+        all.iter().filter(|place| !place.is_empty()).flat_map(|place| odd.iter().map(move |v| (place, v)))
+    {
+        let mut body = body.clone();
+        *body.pointer_mut(place).expect("is there") = value.clone();
+        let source = source();
+        let client = "203.0.113.9".parse().expect("an address");
+        let call = Call { source: &source, kind: "track", direct: true, client, now: NOW };
+        let message = call.messages(&body, 1).expect("a call").remove(0);
+        let taken = match told(&message, &source, &Config::default(), &mut People::default()) {
+            Ok(Told::Event(draft)) => read_draft(*draft, &source, NOW).0.is_ok(),
+            _ => false,
+        };
+        if !taken {
+            costs.insert(place.as_str());
+        }
+    }
+    let essential = [
+        "/event",
+        "/properties/currency",
+        "/properties/total",
+        "/properties/subtotal",
+        "/properties/revenue",
+        "/properties/value",
+        "/properties",
+        "/timestamp",
+    ];
+    let others: Vec<_> = costs.iter().filter(|place| !essential.contains(*place)).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
