@@ -14,5 +14,6 @@ mod leaks;
 mod live;
 mod meta_api;
 mod operator;
+mod segment;
 mod support;
 mod webhooks;

@@ -263,7 +263,7 @@ pub enum Worth {
 }
 
 /// Reads `value`.
-fn worth(settings: &mut Settings) -> Worth {
+pub fn worth(settings: &mut Settings) -> Worth {
     let read = |text: &str| match text {
         "total" => Some(Worth::Total),
         "subtotal" => Some(Worth::Subtotal),
