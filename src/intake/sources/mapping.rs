@@ -55,6 +55,37 @@ impl Mapping {
         self.fields.iter().map(|(field, _)| field.as_str())
     }
 
+    /// What each expression says.
+    fn say<'a>(&'a self, variables: &'a Mini) -> impl Iterator<Item = (&'a str, Result<Value, Error>)> {
+        self.fields.iter().map(move |(field, expression)| {
+            let value = expression.eval(variables).and_then(|value| {
+                let kind = |_| Error::from(ErrorKind::BadSerialization);
+                if value.is_undefined() { Ok(Value::Null) } else { serde_json::to_value(&value).map_err(kind) }
+            });
+            (field.as_str(), value)
+        })
+    }
+
+    /// Writes what the expressions say of `body` into `said`, the JSON of an event, for whoever can correct them.
+    ///
+    /// # Errors
+    /// The first field whose expression cannot be computed.
+    pub(crate) fn write(&self, body: &Value, said: &mut Value) -> Result<(), Problem> {
+        let variables = variables(body, &HeaderMap::new(), &Draft::default());
+        for (field, value) in self.say(&variables) {
+            // The kind alone: the rest may quote the body.
+            let problem = |error: Error| {
+                let detail = format!("{field}: the expression failed: {}", error.kind());
+                Problem::invalid(format!("/{}", field.replace('.', "/")), detail)
+            };
+            let value = value.map_err(problem)?;
+            if !says_nothing(&value) {
+                put(said, field, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what the expressions say of `body` over `draft`. What does not fit its field is left out and told in the list.
     ///
     /// # Errors
@@ -63,16 +94,12 @@ impl Mapping {
         let variables = variables(body, headers, draft);
         let mut said = Value::Object(Map::new());
         let mut left_out = Vec::new();
-        for (field, expression) in &self.fields {
+        for (field, value) in self.say(&variables) {
             let problem = |error: &Error| {
                 // The kind alone: the rest may quote the body.
                 let detail = format!("{field}: the expression of [sources.map] failed: {}", error.kind());
                 Problem::invalid(format!("/{}", field.replace('.', "/")), detail)
             };
-            let value = expression.eval(&variables).and_then(|value| {
-                let kind = |_| Error::from(ErrorKind::BadSerialization);
-                if value.is_undefined() { Ok(Value::Null) } else { serde_json::to_value(&value).map_err(kind) }
-            });
             match value {
                 Ok(value) if says_nothing(&value) => {}
                 Ok(value) => put(&mut said, field, value),
@@ -193,7 +220,8 @@ const TABLES: [(&str, &[&str]); 3] = [
 ];
 const UTM: [&str; 5] = ["source", "medium", "campaign", "content", "term"];
 
-fn is_known(field: &str) -> bool {
+/// Whether an expression may set this field.
+pub(crate) fn is_known(field: &str) -> bool {
     match field.split_once('.') {
         None => FIELDS.contains(&field) && !TABLES.iter().any(|(table, _)| *table == field),
         Some(("properties", name)) => !name.is_empty(),
@@ -238,7 +266,7 @@ fn variables(body: &Value, headers: &HeaderMap, draft: &Draft) -> Mini {
 }
 
 /// Writes `value` at the dotted path `field`.
-fn put(said: &mut Value, field: &str, value: Value) {
+pub(crate) fn put(said: &mut Value, field: &str, value: Value) {
     let mut place = said;
     for name in field.split('.') {
         if !place.is_object() {

@@ -16,6 +16,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 pub use mapping::Mapping;
+pub(crate) use mapping::{is_known, put};
 pub use verify::{Inbound, Verified};
 
 use super::{
