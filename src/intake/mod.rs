@@ -3,6 +3,7 @@
 mod api;
 mod draft;
 pub mod fetch;
+mod ndjson;
 mod overview;
 mod read;
 pub mod sources;
