@@ -48,7 +48,7 @@ pub(super) struct Answer {
     pub(super) line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) event_id: Option<EventId>,
-    status: &'static str,
+    pub(super) status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<Problem>,
 }
