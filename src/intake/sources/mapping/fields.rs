@@ -1,9 +1,9 @@
 //! The fields that expressions may set, and how what they give becomes the JSON of one.
 
-use rust_decimal::{Decimal, prelude::FromPrimitive as _};
 use serde_json::{Map, Value, json};
 
 use super::language::unix_time;
+use crate::model::parse_decimal;
 
 /// The fields that are no tables. `item.…` are those of each entry of `items`.
 const FIELDS: [&str; 9] =
@@ -135,9 +135,8 @@ fn text(value: Value) -> Option<Value> {
 fn amount(value: Value) -> Option<Value> {
     match value {
         Value::Number(number) if number.is_f64() => {
-            let decimal = number.as_f64().and_then(Decimal::from_f64);
-            let whole = Value::Number(number);
-            Some(decimal.map_or(whole, |decimal| decimal.normalize().to_string().into()))
+            let fifteen = number.as_f64().and_then(|double| parse_decimal(&format!("{double:.14e}")).ok());
+            Some(fifteen.map_or(Value::Number(number), |decimal| decimal.normalize().to_string().into()))
         }
         Value::String(_) => text(value),
         Value::Null => None,

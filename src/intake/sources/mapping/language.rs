@@ -214,6 +214,8 @@ fn look_over(text: &str) -> Result<(), String> {
     let mut rest = text;
     let mut joins = 0;
     let (mut word, mut after_pipe, mut after_is) = ("", false, false);
+    // The brackets that are open, each with the colons in it.
+    let mut open: Vec<(char, u8)> = Vec::new();
     while let Some(c) = rest.chars().next() {
         let length = match c {
             '\'' | '"' => quoted(rest, c),
@@ -238,6 +240,20 @@ fn look_over(text: &str) -> Result<(), String> {
             }
             '(' if !word.is_empty() && !after_pipe && !after_is && !WORDS.contains(&word) => {
                 return Err("calls a function or method; there are none, only filters behind a |".to_owned());
+            }
+            _ => {}
+        }
+        match c {
+            '(' | '[' | '{' => open.push((c, 0)),
+            ')' | ']' | '}' => drop(open.pop()),
+            ':' => {
+                if let Some(('[', colons)) = open.last_mut() {
+                    *colons += 1;
+                    // minijinja 3.0.5 panics at `''[::-1]`.
+                    if *colons > 1 {
+                        return Err("has a slice of three parts: write `a[1:3]`, or `a | reverse`".to_owned());
+                    }
+                }
             }
             _ => {}
         }

@@ -211,6 +211,7 @@ fn every_wrong_key_is_told_by_its_name() {
         time = "a | strftime('x')"
         transaction_id = "a.get('x')"
         items = "range(10)"
+        visitor_id = "a[::-1]"
         context = "a"
         "user.email" = ""
         "user.phone" = 5
@@ -227,6 +228,7 @@ fn every_wrong_key_is_told_by_its_name() {
         "map.time",
         "map.transaction_id",
         "map.items",
+        "map.visitor_id",
         "map.context",
         "map.user.email",
         "map.user.phone",
