@@ -16,6 +16,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 pub use mapping::{Mapping, Root};
+pub(crate) use mapping::{is_field, write_field};
 pub use verify::{Inbound, Verified};
 
 use super::{
