@@ -20,16 +20,16 @@ use super::{
     time::Times,
 };
 use crate::{
-    intake::sources::{Mapping, is_known, put},
+    intake::sources::{Mapping, is_field, write_field},
     model::looks_like_contact_data,
 };
 
 /// So many bytes of a row's hash tell it from others.
 const HASH_BYTES: usize = 16;
 /// The parts of an event that are objects.
-const OBJECTS: [&str; 3] = ["user", "context", "consent"];
-/// Columns of CSV that hold JSON, as far as it is some.
-const JSON_COLUMNS: [&str; 2] = ["items", "properties"];
+const OBJECTS: [&str; 4] = ["user", "context", "consent", "properties"];
+/// The column of CSV that holds JSON.
+const JSON_COLUMN: &str = "items";
 
 /// How rows become events.
 pub(super) struct Shape {
@@ -69,7 +69,7 @@ impl Shape {
             let column = format!("  column {}{}", i + 1, told(name));
             if !name.is_empty() && !seen.insert(name) {
                 wrong.push(format!("{column}: is there twice"));
-            } else if self.mapping.is_none() && !is_known(name) {
+            } else if self.mapping.is_none() && !is_field(name) {
                 wrong.push(format!("{column}: is no field of an event"));
             }
         }
@@ -80,7 +80,7 @@ impl Shape {
                 wrong.join("\n")
             );
         }
-        let taken = |name: &str| is_known(name) && !self.only_mapped && !self.is_mapped(name);
+        let taken = |name: &str| is_field(name) && !self.only_mapped && !self.is_mapped(name);
         Ok(columns.into_iter().map(|name| (taken(&name), name)).map(|(taken, name)| (name, taken)).collect())
     }
 
@@ -131,7 +131,7 @@ impl Shape {
             let text = String::from_utf8(cell)
                 .map_err(|_| field("is no UTF-8; save the file as UTF-8 (in a spreadsheet: \"CSV UTF-8\")"))?;
             if *taken && !text.trim().is_empty() {
-                put(&mut said, name, of_cell(name, text.trim()).map_err(field)?);
+                write_field(&mut said, name, of_cell(name, text.trim()).map_err(field)?);
             }
             if self.mapping.is_some() {
                 body.insert(name.clone(), text.into());
@@ -148,12 +148,12 @@ impl Shape {
                 .map_err(|problem| Refused::of(problem.pointer.as_deref(), &problem.detail))?;
         }
         if let Some(time) = self.time(&said["time"])? {
-            put(&mut said, "time", time.into());
+            write_field(&mut said, "time", time.into());
         }
         let text = |name: &str| said[name].as_str().filter(|text| !text.is_empty());
         if text("event_id").is_none() && text("transaction_id").is_none() {
             let id = hash.id(text("event").unwrap_or_default());
-            put(&mut said, "event_id", id.into());
+            write_field(&mut said, "event_id", id.into());
         }
         serde_json::to_vec(&said).map_err(|_| Refused::row("cannot be written as JSON"))
     }
@@ -168,7 +168,7 @@ impl Shape {
         };
         if self.mapping.is_some() {
             let body: Map<String, Value> = serde_json::from_slice(line).map_err(no_object)?;
-            let taken = |name: &str| is_known(name) || OBJECTS.contains(&name);
+            let taken = |name: &str| is_field(name) || OBJECTS.contains(&name);
             let inside = |name: &str, field: &str| {
                 field == name || field.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
             };
@@ -215,7 +215,7 @@ fn told(name: &str) -> String {
 
 /// The value of a cell.
 fn of_cell(name: &str, text: &str) -> Result<Value, &'static str> {
-    if JSON_COLUMNS.contains(&name) {
+    if name == JSON_COLUMN {
         return serde_json::from_str(text).map_err(|_| "has to hold JSON");
     }
     Ok(text.into())
