@@ -129,6 +129,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if !lock.metadata().with_context(cannot)?.is_file() {
         bail!("{} is no file; an import that may be run again needs one", file.display());
     }
+    let same = |other: &Option<PathBuf>| other.as_ref().is_some_and(|other| is_same(other, file));
+    if same(&arguments.report) || same(&arguments.state) {
+        bail!("--report and --state are written: they have to be other files than the one that is imported");
+    }
     if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!("another import of {} is under way", file.display());
     }
@@ -205,6 +209,11 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
 /// One row on its way.
 struct Entry {
     line: u64,
@@ -246,6 +255,9 @@ impl<'a> Import<'a> {
         let goes_on = !arguments.restart && !arguments.dry_run;
         let kept = if goes_on { State::kept(&state_file, file, &begins)? } else { None };
         let target = if arguments.dry_run { None } else { Some(Target::new(&arguments.url)?) };
+        if target.is_some() {
+            State::can_be_kept(&state_file)?;
+        }
         let state = match kept {
             Some(kept) => {
                 rows.go_to(kept.place)?;

@@ -54,8 +54,10 @@ pub(super) async fn accept(intake: &Intake, source: &SourceName, body: Body) -> 
         }
         Ok(()) => api::json(api::status(&taken.results), &Answers { results: taken.results }),
         Err(problem) => {
-            // Closing the connection with bytes unread would cost the sender this answer.
-            discard(lines.body).await;
+            if problem.status != StatusCode::REQUEST_TIMEOUT.as_u16() {
+                // Closing the connection with bytes unread would cost the sender this answer.
+                discard(lines.body).await;
+            }
             taken.stopped(problem)
         }
     }

@@ -230,6 +230,10 @@ async fn what_is_wrong_with_the_command_is_told_before_anything_is_sent() {
     fails(&["--map", "worth=amount", "--map", "currency=("], "worth: is no field").await;
     fails(&["--map", "value=amount", "--map", "currency=("], "currency: ").await;
     fails(&["--only-mapped", "--map-file", "/nowhere"], "cannot read /nowhere").await;
+    fails(&["--only-mapped"], "--only-mapped takes nothing").await;
+    fails(&["--map", "value=amount", "--state", "/nowhere/state"], "cannot write /nowhere/state").await;
+    let own = source.path();
+    fails(&["--restart", "--report", own.to_str().expect("text")], "have to be other files").await;
     let mut keyless = source.command(&relay.public, &["--map", "value=amount"]);
     let ended = Ended::of(&keyless.env("RELAY_KEY", "wrong").output().expect("runs"));
     assert!(ended.code == Some(1) && ended.told.contains("does not take the key in RELAY_KEY"), "{}", ended.told);
@@ -333,13 +337,15 @@ async fn each_line_is_answered_with_its_number() {
     assert_eq!(lines(&relay, "{}\n{}").await.0, 422);
     let (status, answer) = lines(&relay, "\n \n").await;
     assert_eq!((status, &answer["status"]), (422, &json!(422)), "nothing is no event: {answer}");
+    let (status, answer) = lines(&relay, "\n".repeat(100_001)).await;
+    assert_eq!((status, &answer["lines"]), (413, &json!(100_000)), "{answer}");
     let counts = relay.admin("/v1/sources").await;
     assert!(counts.to_string().contains("\"accepted\":2"), "{counts}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_off_keeps_what_came_whole() {
-    let setup = Setup::new(FILE);
+    let setup = Setup::new(FILE).env("RELAY__INTAKE__BATCH_MAX", "1");
     let relay = setup.start();
     let address = relay.public.strip_prefix("http://").expect("an address").to_owned();
     let mut stream = TcpStream::connect(&address).await.expect("connects");
@@ -347,13 +353,16 @@ async fn a_body_that_breaks_off_keeps_what_came_whole() {
         "POST /v1/events HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/jsonl\r\n\
          Content-Length: 1000\r\n\r\n"
     );
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    stream.write_all(b"{\"event\":\"purchase\",\"event_id\":\"early\"}\n{\"event").await.expect("writes");
+    relay.until("/v1/balance", |balance| balance["accepted"] == 1).await;
     // The last line could be read as a whole event, were it not that more was promised.
-    let body = "{\"event\":\"purchase\",\"event_id\":\"whole\"}\n{\"event\":\"purchase\",\"event_id\":\"cut\"}";
-    stream.write_all((head + body).as_bytes()).await.expect("writes");
+    let body = "\":\"purchase\",\"event_id\":\"whole\"}\n{\"event\":\"purchase\",\"event_id\":\"cut\"}";
+    stream.write_all(body.as_bytes()).await.expect("writes");
     stream.shutdown().await.expect("ends");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("reads");
-    relay.until("/v1/balance", |balance| balance["accepted"] == 1).await;
+    relay.until("/v1/balance", |balance| balance["accepted"] == 2).await;
     assert!(relay.admin("/v1/events/whole").await["event_id"] == "whole");
     assert_eq!(relay.admin("/v1/events/cut").await["status"], 404);
 }

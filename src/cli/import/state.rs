@@ -87,6 +87,10 @@ impl State {
         if hex(&beginning.0) != kept.beginning || source.metadata()?.len() < kept.place.offset {
             bail!("{} is not the file whose import {} is the state of; {anew}", source.display(), file.display());
         }
+        if kept.settings != new.settings && kept.counts.accepted + kept.counts.duplicate == 0 {
+            // Nothing was taken: those settings were the mistake.
+            return Ok(None);
+        }
         if kept.settings != new.settings {
             bail!(
                 "this import was begun with another mapping, time zone, delimiter or --url; say the same again, keep this one \
@@ -96,19 +100,35 @@ impl State {
         Ok(Some(kept))
     }
 
+    /// Makes sure that a state can be written, before anything is sent that it would have to tell of.
+    pub(super) fn can_be_kept(file: &Path) -> anyhow::Result<()> {
+        let new = beside(file);
+        let tried = File::create(&new).and_then(|_| std::fs::remove_file(&new));
+        tried.with_context(|| cannot(file))
+    }
+
     /// Writes it in place of what is in `file`: whole, or not at all.
     pub(super) fn keep(&self, file: &Path) -> anyhow::Result<()> {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".new");
-        let new = PathBuf::from(name);
+        let new = beside(file);
         let write = || {
             let mut written = File::create(&new)?;
             written.write_all(&serde_json::to_vec_pretty(self)?)?;
             written.sync_all()?;
             std::fs::rename(&new, file)
         };
-        write().with_context(|| format!("cannot write {}; --state names another place", file.display()))
+        write().with_context(|| cannot(file))
     }
+}
+
+/// Where a state is written before it takes the place of the one before it.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+fn cannot(file: &Path) -> String {
+    format!("cannot write {}; --state names another place", file.display())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -130,6 +150,10 @@ mod tests {
 
         let place = Place { offset: 15, lines: 2, rows: 1 };
         let state = State { place, ..begin(&["a"]) };
+        state.keep(&file).expect("writes");
+        assert_eq!(kept(&["b"]).expect("reads"), None, "nothing was taken");
+        let counts = Counts { accepted: 1, ..Counts::default() };
+        let state = State { counts, ..state };
         state.keep(&file).expect("writes");
         assert_eq!(kept(&["a"]).expect("reads"), Some(state.clone()));
         assert!(kept(&["b"]).is_err_and(|why| why.to_string().contains("another mapping")));
