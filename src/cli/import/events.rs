@@ -371,6 +371,26 @@ mod tests {
     }
 
     #[test]
+    fn the_mapping_of_the_documentation_works() {
+        let text = "Order ID,Amount,Currency,E-mail,Stage\nA-1,\"49,99\",,ada@example.com,Won\nA-2,5,USD,,Open\n";
+        let map = [
+            ("event", "'purchase' if Stage == 'Won' else 'generate_lead'"),
+            ("transaction_id", "_body['Order ID']"),
+            ("value", "Amount | replace(',', '.')"),
+            ("currency", "Currency or 'EUR'"),
+            ("user.email", "_body['E-mail']"),
+        ];
+        let expected = [
+            concat!(
+                r#"{"currency":"EUR","event":"purchase","transaction_id":"A-1","user":{"email":"ada@example.com"},"#,
+                r#""value":"49.99"}"#
+            ),
+            r#"{"currency":"USD","event":"generate_lead","transaction_id":"A-2","value":"5"}"#,
+        ];
+        assert_eq!(events(text, true, &map, false), expected.map(|event| Ok(event.to_owned())));
+    }
+
+    #[test]
     fn a_mapped_line_keeps_what_is_an_event_already() {
         let line = r#"{"event_id":"1","order":{"sum":4999},"user":{"email":"a@b.c"},"consent":{},"value":1}"#;
         let map = [("value", "order.sum|minor('EUR')"), ("currency", "'EUR'"), ("user.city", "'Rome'")];
