@@ -276,12 +276,19 @@ impl<'a> Import<'a> {
 
     async fn all(&mut self) -> anyhow::Result<()> {
         self.state.complete = false;
+        let mut looked_at = false;
         loop {
             let group = self.group()?;
             if group.is_empty() {
                 self.state.complete = true;
                 self.keep(&[])?;
                 return Ok(());
+            }
+            if !std::mem::replace(&mut looked_at, true) {
+                for field in self.shape.silent() {
+                    let note = format!("note: the expression of {field} gives nothing for any of {} rows", group.len());
+                    self.progress.say(&note);
+                }
             }
             let refused = self.done(&group).await?;
             self.keep(&refused)?;

@@ -1,6 +1,6 @@
 //! From a row to the JSON of an event.
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use anyhow::bail;
 use serde::{
@@ -37,6 +37,8 @@ pub(super) struct Shape {
     columns: Option<Vec<(String, bool)>>,
     /// The expressions, and the fields they set.
     mapping: Option<(Mapping, BTreeSet<String>)>,
+    /// Those of the fields that no row had anything for so far.
+    silent: RefCell<BTreeSet<String>>,
     /// Nothing is taken but what they set.
     only_mapped: bool,
     times: Times,
@@ -54,10 +56,13 @@ impl Shape {
         times: Times,
     ) -> anyhow::Result<Self> {
         let mapping = mapping.map(|mapping| {
-            let fields = mapping.fields().map(str::to_owned).collect();
+            let fields: BTreeSet<String> = mapping.fields().map(str::to_owned).collect();
             (mapping, fields)
         });
-        let mut shape = Self { columns: None, mapping, only_mapped, times };
+        // The parts of an item are seen in `items` alone.
+        let fields = mapping.iter().flat_map(|(_, fields)| fields).filter(|field| !field.starts_with("item."));
+        let silent = RefCell::new(fields.cloned().collect());
+        let mut shape = Self { columns: None, mapping, silent, only_mapped, times };
         shape.columns = columns.map(|columns| shape.named(columns)).transpose()?;
         Ok(shape)
     }
@@ -105,6 +110,11 @@ impl Shape {
             plan.push(format!("fields by expression: {}", list(fields.iter().map(String::as_str).collect())));
         }
         plan
+    }
+
+    /// The fields whose expressions gave nothing for any row so far: a column may be called otherwise than they say.
+    pub(super) fn silent(&self) -> Vec<String> {
+        self.silent.borrow().iter().cloned().collect()
     }
 
     /// The event that a row is, as one line of JSON.
@@ -388,6 +398,16 @@ mod tests {
             r#"{"currency":"USD","event":"generate_lead","transaction_id":"A-2","value":"5"}"#,
         ];
         assert_eq!(events(text, true, &map, false), expected.map(|event| Ok(event.to_owned())));
+    }
+
+    #[test]
+    fn an_expression_that_never_gives_anything_is_known() {
+        let shape = Shape::new(None, mapping(&[("value", "Amuont"), ("user.city", "City")]), false, Times::default());
+        let shape = shape.expect("is sound");
+        assert_eq!(shape.silent(), ["user.city", "value"]);
+        shape.line(1, br#"{"Amount":"1","City":""}"#).expect("an event");
+        shape.line(2, br#"{"Amount":"1","City":"Rome"}"#).expect("an event");
+        assert_eq!(shape.silent(), ["value"]);
     }
 
     #[test]

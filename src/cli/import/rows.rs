@@ -142,7 +142,7 @@ impl Rows {
         let whole =
             self.reader.read_exact(&mut byte).is_ok() && (byte[0] == b'\n' || self.reader.fill_buf()?.is_empty());
         if !whole {
-            bail!("the file is not what it was: no row ends where the import had come to");
+            bail!("the file is not what it was: no row ends where the import had come to; --restart begins anew");
         }
         self.place = place;
         Ok(())
