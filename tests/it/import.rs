@@ -245,6 +245,8 @@ async fn what_is_wrong_with_the_command_is_told_before_anything_is_sent() {
 
     let ended = source.run(&relay.public, &gone).await;
     assert_eq!((ended.code, ended.first_line()), (Some(0), "1 rows: 1 accepted, 0 duplicates, 0 refused"));
+    let typo = source.run("127.0.0.1:1", &["--dry-run", "--map", "value=amuont"]).await;
+    assert!(typo.told.contains("the expression of value gives nothing for any of 1 rows"), "{}", typo.told);
     let other = source.run(&relay.public, &["--map", "value=amount"]).await;
     assert!(other.code == Some(1) && other.told.contains("another mapping"), "{}", other.told);
     std::fs::write(source.path(), "event,amount\nsign_up_,1\n").expect("writes");

@@ -153,9 +153,12 @@ impl Shape {
     /// What the expressions say of `body`, over what is `said`.
     fn written(&self, body: &Value, mut said: Value, hash: &Hash) -> Result<Vec<u8>, Refused> {
         if let Some((mapping, _)) = &self.mapping {
-            mapping
-                .write(body, &mut said)
-                .map_err(|problem| Refused::of(problem.pointer.as_deref(), &problem.detail))?;
+            mapping.write(body, &mut said).map_err(|problem| {
+                // There is no configuration here.
+                let why = problem.detail.replacen("the expression of [sources.map]", "the expression", 1);
+                Refused::of(problem.pointer.as_deref(), &why)
+            })?;
+            self.silent.borrow_mut().retain(|field| said.pointer(&format!("/{}", field.replace('.', "/"))).is_none());
         }
         if let Some(time) = self.time(&said["time"])? {
             write_field(&mut said, "time", time.into());
@@ -425,6 +428,10 @@ mod tests {
         let told: Vec<(String, String)> =
             refused.into_iter().map(|event| event.expect_err("is refused")).map(|r| (r.field, r.why)).collect();
         assert_eq!(told[0].0, "time");
+        let failed = events("a\nx\n", true, &[("value", "a|minor('EUR')")], false);
+        let Refused { field, why } = failed[0].as_ref().expect_err("no number");
+        assert_eq!(field, "value");
+        assert!(why.starts_with("the expression failed: "), "{why}");
         assert_eq!(told[1], ("items".to_owned(), "has to hold JSON".to_owned()));
         assert_eq!(told[2].1, "has 1 columns, but there are 3 names");
         assert_eq!(told[4].1, "has 4 columns, but there are 3 names and goes on to line 7: is there a quote too many?");
