@@ -5,6 +5,7 @@ mod draft;
 pub mod fetch;
 mod lookups;
 mod meta;
+mod ndjson;
 mod overview;
 mod read;
 mod reconcile;

@@ -27,6 +27,9 @@ use crate::{
     web::{Problem, discard, read_body},
 };
 
+/// Why an entry is ignored for which the map names no event.
+const NOT_MAPPED: &str = "not mapped";
+
 /// A configured source.
 #[derive(Clone)]
 pub struct SourceConfig {
@@ -134,7 +137,12 @@ impl Desk {
                     let fallback =
                         delivery.map(|delivery| if i == 0 { delivery.into() } else { format!("{delivery}.{i}") });
                     match event(config, headers, *told, fallback, now) {
-                        Ok((event, left_out)) => {
+                        Ok(None) => {
+                            // The topic is what the map read it from, which is the provider's own affair.
+                            self.tally.ignored(&config.name, "", NOT_MAPPED);
+                            taken.ignored += 1;
+                        }
+                        Ok(Some((event, left_out))) => {
                             for problem in left_out {
                                 let (source, detail) = (&config.name, &problem.detail);
                                 tracing::warn!(%source, delivery, %detail, "left out a field of an event");
@@ -173,8 +181,9 @@ pub(super) fn mapped(
     told: Told,
     fallback: Option<String>,
 ) -> Result<(Draft, Vec<Problem>), Problem> {
-    let Told { mut draft, key, body, .. } = told;
-    let left_out = config.map.as_ref().map(|map| map.apply(&body, headers, &mut draft)).transpose()?;
+    let Told { mut draft, key, body, root, .. } = told;
+    let map = config.map.as_ref();
+    let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     if draft.event_id.is_none()
         && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
@@ -185,18 +194,22 @@ pub(super) fn mapped(
     Ok((draft, left_out.unwrap_or_default()))
 }
 
+/// The event, and what was left out of it; nothing if the map is to say what happened, and says nothing.
 fn event(
     config: &SourceConfig,
     headers: &HeaderMap,
     told: Told,
     fallback: Option<String>,
     now: Time,
-) -> Result<(RawEvent, Vec<Problem>), Problem> {
+) -> Result<Option<(RawEvent, Vec<Problem>)>, Problem> {
     let lookup = told.lookup.clone();
     let (draft, mut left_out) = mapped(config, headers, told, fallback)?;
+    if draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event")) {
+        return Ok(None);
+    }
     let (event, more) = read_draft(draft, &config.name, now);
     left_out.extend(more);
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
-    Ok((event, left_out))
+    Ok(Some((event, left_out)))
 }

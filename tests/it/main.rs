@@ -9,6 +9,7 @@ mod faults;
 mod ga4;
 mod google_ads;
 mod http;
+mod import;
 mod layers;
 mod leaks;
 mod live;

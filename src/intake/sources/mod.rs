@@ -22,7 +22,8 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-pub use mapping::Mapping;
+pub use mapping::{Mapping, Root};
+pub(crate) use mapping::{is_field, write_field};
 pub use verify::{Inbound, Verified};
 
 use super::{
@@ -187,6 +188,8 @@ pub struct Told {
     pub key: Option<String>,
     /// What `[sources.map]` reads: the entry of the body.
     pub body: Value,
+    /// The whole body, where this is one entry of it.
+    pub root: Option<Root>,
     /// What to ask the provider for before the event is sent, and how long at most it waits for that.
     pub lookup: Option<(String, Duration)>,
 }
@@ -195,7 +198,7 @@ impl Told {
     /// An event that needs no lookup and is known by its transaction.
     #[must_use]
     pub const fn new(draft: Draft, body: Value) -> Self {
-        Self { draft, key: None, body, lookup: None }
+        Self { draft, key: None, body, root: None, lookup: None }
     }
 
     /// The same, known by this id of the provider.

@@ -184,7 +184,7 @@ impl Stripe {
         }
         Ok(match read(self, &event)? {
             Reading::Useless(reason) => Report::ignored(topic, reason),
-            Reading::Event { draft, key, lookup } => Told { draft: *draft, key, body: event, lookup }.into(),
+            Reading::Event { draft, key, lookup } => Told { key, lookup, ..Told::new(*draft, event) }.into(),
         })
     }
 
