@@ -2,9 +2,12 @@
 //! to be, and what events its body tells. It is pure: the handler owns the network, the clock and the store. The recipe for
 //! a new one is in CONTRIBUTING.md.
 
+mod calendly;
+mod generic;
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod standard_webhooks;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -28,7 +31,8 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] =
+    &[calendly::DESCRIPTOR, generic::DESCRIPTOR, lemon_squeezy::DESCRIPTOR, standard_webhooks::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {
