@@ -7,6 +7,7 @@ mod generic;
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod salesforce;
 mod standard_webhooks;
 #[cfg(test)]
 mod testing;
@@ -32,7 +33,7 @@ use crate::{
 
 /// Every kind of source this build understands.
 pub static REGISTRY: &[Descriptor] =
-    &[calendly::DESCRIPTOR, generic::DESCRIPTOR, lemon_squeezy::DESCRIPTOR, standard_webhooks::DESCRIPTOR];
+    &[calendly::DESCRIPTOR, generic::DESCRIPTOR, lemon_squeezy::DESCRIPTOR, salesforce::DESCRIPTOR, standard_webhooks::DESCRIPTOR];
 
 /// A kind of source, as data.
 pub struct Descriptor {

@@ -1,0 +1,195 @@
+//! Salesforce: leads and opportunities, as outbound messages (SOAP) or as the HTTP callout of a flow (JSON).
+//!
+//! Salesforce signs neither. An outbound message says whose organisation it is from, and its address may carry a secret; a
+//! callout sends whatever header its named credential holds.
+//!
+//! Source: reference/webhooks.md (Salesforce), Salesforce SOAP API Developer Guide "Outbound Messaging", read 2026-11-20.
+
+mod record;
+mod soap;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::http::HeaderName;
+use serde_json::Value;
+
+use super::{
+    Common, Descriptor, Inbound, Parsed, Refusal, Reply, Report, Source, Taken, Told, Verified, header, json,
+    mapping::LIST_MAX,
+    verify::Secrets,
+};
+use crate::{
+    intake::Draft,
+    model::{ActionSource, Currency, EventName, Settings, Time},
+};
+use record::{Record, whole_id};
+
+/// Kind `salesforce`.
+pub(super) const DESCRIPTOR: Descriptor = Descriptor { kind: "salesforce", build };
+
+/// What becomes an event unless `events` says otherwise.
+const EVENTS: [(&str, &str); 3] = [
+    ("lead", "generate_lead"),
+    ("lead.qualified", "qualify_lead"),
+    ("opportunity.closed won", "close_convert_lead"),
+];
+/// The stage of an opportunity that was won, whatever the organisation calls it.
+const WON: &str = "closed won";
+/// The parameter of the address with the secret.
+const TOKEN: &str = "token";
+/// The user of Basic credentials, if `user` names no other.
+const USER: &str = "salesforce";
+
+struct Salesforce {
+    secrets: Secrets,
+    format: Format,
+    header: Option<String>,
+    user: String,
+    currency: Option<String>,
+    events: BTreeMap<String, String>,
+}
+
+/// What is posted.
+enum Format {
+    /// SOAP, of this organisation.
+    OutboundMessage(String),
+    /// JSON.
+    Json,
+}
+
+fn build(_common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
+    let secrets = Secrets::read(settings, "a secret of your own making, which the sender presents");
+    let format = format(settings);
+    let header = settings.parsed("header", "the name of the header with the secret", |text| {
+        HeaderName::from_bytes(text.as_bytes()).ok().map(|name| name.to_string())
+    });
+    let user = settings.text("user").unwrap_or_else(|| USER.to_owned());
+    let currency = settings.parsed("currency", "an ISO 4217 currency such as EUR", |text| {
+        Currency::parse(text).ok().map(|currency| currency.code().to_owned())
+    });
+    let events = events(settings);
+    Some(Arc::new(Salesforce { secrets: secrets?, format: format?, header, user, currency, events }))
+}
+
+fn format(settings: &mut Settings) -> Option<Format> {
+    const ID: &str = "the organisation's id, 15 or 18 letters and digits that begin with 00D";
+    let soap = settings.parsed("format", "outbound_message or json", |text| match text {
+        "outbound_message" => Some(true),
+        "json" => Some(false),
+        _ => None,
+    });
+    let soap = soap.unwrap_or(true);
+    if soap {
+        settings.need("organization_id", ID);
+    }
+    let id = settings.parsed("organization_id", ID, |text| {
+        let sound = matches!(text.len(), 15 | 18) && text.starts_with("00D");
+        (sound && text.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| whole_id(text))
+    });
+    if soap { id.map(Format::OutboundMessage) } else { Some(Format::Json) }
+}
+
+/// Reads `events`: `"Opportunity.Closed Won" = "purchase"`.
+fn events(settings: &mut Settings) -> BTreeMap<String, String> {
+    const WHAT: &str = "a table of objects, with or without a stage, and our events: \"Lead.Qualified\" = \"qualify_lead\"";
+    let read = |table: &mut Settings| {
+        let mut events = BTreeMap::new();
+        for key in table.names() {
+            let expected = "the name of an event, such as generate_lead";
+            let event = table.parsed(&key, expected, |text| EventName::new(text).ok().map(|name| name.to_string()));
+            events.extend(event.map(|event| (key.trim().to_lowercase(), event)));
+        }
+        events
+    };
+    let defaults = || EVENTS.into_iter().map(|(key, event)| (key.to_owned(), event.to_owned())).collect();
+    settings.table("events", WHAT, read).unwrap_or_else(defaults)
+}
+
+impl Source for Salesforce {
+    fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
+        if let Some(name) = &self.header {
+            return self.secrets.in_header(inbound, name);
+        }
+        let scheme = header(inbound.headers, "authorization").and_then(|text| text.split_ascii_whitespace().next());
+        match scheme {
+            Some(scheme) if scheme.eq_ignore_ascii_case("basic") => self.secrets.basic(inbound, &self.user),
+            Some(scheme) if scheme.eq_ignore_ascii_case("bearer") => self.secrets.bearer(inbound),
+            _ => {
+                let pairs = url::form_urlencoded::parse(inbound.query.unwrap_or_default().as_bytes());
+                let token = pairs.into_iter().find(|(name, _)| name == TOKEN).map(|(_, token)| token);
+                self.secrets.presented(inbound, token.as_deref())
+            }
+        }
+    }
+
+    fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
+        let entries = match &self.format {
+            Format::OutboundMessage(organization) => {
+                let message = soap::read(verified.body())?;
+                if whole_id(&message.organization_id) != *organization {
+                    let detail = "the message is of another organisation than `organization_id`; a sandbox has its own";
+                    return Err(Refusal::unverified("wrong_organization", detail));
+                }
+                message.notifications.into_iter().map(|soap::Notification { id, record }| (id, record)).collect()
+            }
+            Format::Json => records(json::body(verified.body())?)?,
+        };
+        let delivery_id = entries.iter().find_map(|(id, _)| id.clone());
+        let reports = entries.into_iter().map(|(id, record)| self.report(id, record)).collect::<Result<_, _>>()?;
+        Ok(Parsed { delivery_id, reports })
+    }
+
+    /// Only a message that was taken whole is acknowledged; Salesforce sends another one again for 24 hours.
+    fn answer(&self, taken: &Taken) -> Option<Reply> {
+        let Format::OutboundMessage(_) = self.format else { return None };
+        let body = soap::acknowledgement(taken.refused.is_empty());
+        Some(Reply { status: 200, content_type: "text/xml; charset=utf-8", body })
+    }
+}
+
+/// The records of a callout's body: one, a list, or an object with a list or one record in it.
+fn records(body: Value) -> Result<Vec<(Option<String>, Value)>, Refusal> {
+    let mut body = body;
+    let inner = ["records", "record"].into_iter().find(|name| json::at(&body, &format!("/{name}")).is_some());
+    let kind = json::first(&body, &["/sobject", "/sObject", "/object"]);
+    let entries = match inner.map(|name| body[name].take()).unwrap_or(body) {
+        Value::Array(entries) => entries,
+        entry => vec![entry],
+    };
+    if entries.len() > LIST_MAX {
+        return Err(Refusal::unreadable("", format!("the body has more than {LIST_MAX} records")));
+    }
+    let named = |mut entry: Value| {
+        // What the records are may be said once, around them.
+        if let (Value::Object(fields), Some(kind)) = (&mut entry, &kind) {
+            fields.entry("sobject").or_insert_with(|| kind.as_str().into());
+        }
+        (None, entry)
+    };
+    Ok(entries.into_iter().map(named).collect())
+}
+
+impl Salesforce {
+    fn report(&self, notification: Option<String>, value: Value) -> Result<Report, Refusal> {
+        let record = Record::new(&value);
+        let Some(kind) = record.kind() else { return Ok(Report::ignored("", "no kind of record")) };
+        let topic = record.stage().map_or_else(|| kind.clone(), |stage| format!("{kind}.{stage}"));
+        let of = |key: &str| self.events.get(&key.to_lowercase());
+        let staged = of(&topic).or_else(|| of(&format!("{kind}.{WON}")).filter(|_| record.is_won()));
+        let Some(event) = staged.or_else(|| of(&kind)) else { return Ok(Report::ignored(topic, "not mapped")) };
+        let mut draft = Draft {
+            time: record.time(staged.is_none()),
+            action_source: Some(ActionSource::SystemGenerated),
+            ..Draft::named(event.as_str())
+        };
+        // Meta wants to know which CRM stages come from.
+        draft.properties.insert("lead_event_source".to_owned(), "Salesforce".into());
+        record.tell(&kind, self.currency.as_deref(), &mut draft)?;
+        // A record comes to a stage once, however many notifications tell of it.
+        let key = record.id().filter(|_| draft.transaction_id.is_none()).or(notification);
+        let key = key.filter(|_| draft.transaction_id.is_none());
+        Ok(Told { key, ..Told::new(draft, value) }.into())
+    }
+}
