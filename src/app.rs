@@ -58,6 +58,9 @@ pub enum StartError {
     /// A destination.
     #[error(transparent)]
     Delivery(#[from] delivery::StartError),
+    /// The client that asks the providers of sources.
+    #[error("cannot set up TLS for asking the providers of sources: {0}")]
+    Tls(#[from] reqwest::Error),
 }
 
 /// A relay that runs.
@@ -114,9 +117,10 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
 
     let draining = Arc::new(AtomicBool::new(false));
     let health = health_router(stores.clone(), Arc::clone(&draining));
-    let (public_routes, intake_admin) =
-        intake::routers(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock), &tally);
-    let public_routes = public_routes
+    let intake = intake::build(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock), &tally, config.store.dedupe)?;
+    let public_routes = intake
+        .public
+        .clone()
         .merge(capture::router(&config.capture, Arc::clone(&pipeline), Arc::clone(&clock)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
@@ -132,13 +136,16 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         steering: Arc::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
-    let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake_admin).merge(health);
+    let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
 
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
     let (public_at, admin_at) = (local(&public), local(&admin));
     listeners.spawn(listen(public, public_routes, stopped.clone()));
     listeners.spawn(listen(admin, admin_routes, stopped.clone()));
+    for task in intake.tasks(&stopped) {
+        listeners.spawn(task);
+    }
     listeners.spawn(upkeep.clone().maintain(config.store.visits, stopped.clone()));
     listeners.spawn(upkeep.audit(stopped));
     Ok(Running {

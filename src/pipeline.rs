@@ -470,6 +470,7 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
         .chain(token(IdentityKind::GaClientId, &cookies.ga_client_id))
         .chain(token(IdentityKind::Fbp, &cookies.fbp))
+        .chain(event.context.clicks.iter().map(IdentityKey::of_click))
         .collect()
 }
 

@@ -147,9 +147,11 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
     };
     let sealed_page = |address: String| Sensitive::new(scrub::page(&address, posted));
     let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
+    let clicks = both(from_url, from_cookies);
+    keys.extend(clicks.iter().map(IdentityKey::of_click));
     Ok(Observation {
         visitor_id: known.unwrap_or_else(|| VisitorId::mint(now)),
-        clicks: both(from_url, from_cookies),
+        clicks,
         visit: Visit { at: now, url: Some(sealed_page(url)), referrer: referrer.map(sealed_page), utm },
         cookies,
         consent: consent(wire.consent.unwrap_or_default().0),

@@ -14,6 +14,7 @@ mod destinations;
 mod events;
 mod health;
 mod preview;
+mod reconcile;
 mod relay;
 mod replay;
 mod sandbox;
@@ -63,6 +64,8 @@ enum Command {
     Destinations(destinations::Arguments),
     /// Send again what ended in a span of time: for a new destination, or after a platform lost data
     Replay(replay::Arguments),
+    /// Take what the webhooks of a shop did not bring, through the shop's API
+    Reconcile(reconcile::Arguments),
     /// Look at visitors, and forget people
     #[command(subcommand)]
     Visitors(visitors::Arguments),
@@ -90,6 +93,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
             Command::Destinations(arguments) => destinations::run(arguments).await,
             Command::Replay(arguments) => replay::run(arguments).await,
+            Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::Visitors(arguments) => visitors::run(arguments).await,
             Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,

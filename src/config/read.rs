@@ -16,7 +16,7 @@ use crate::{
     capture, delivery,
     destinations::{Common, OnUnknownConsent, REGISTRY},
     intake::{
-        self, SourceConfig,
+        self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
     model::{DestinationName, EventName, Problem, Settings, SourceName},
@@ -207,6 +207,12 @@ fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet
         _ => None,
     });
     let map = Mapping::read(section).map(Arc::new);
+    const WHEN: &str = "a table: { every = \"1h\", since = \"2d\" }";
+    let reconcile = section.table("reconcile", WHEN, |section| {
+        let every = section.need("every", "how long after one run the next begins").duration("every", SECOND..=DAY);
+        let since = section.need("since", "how far back each run looks").duration("since", SECOND..=DAY * 30);
+        Some(Reconcile { every: every?, since: since? })
+    });
     let Some(descriptor) = descriptor else {
         section.rest();
         return None;
@@ -221,7 +227,11 @@ fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet
         mapped: mapped_fields(map.as_deref()),
     };
     let source = (descriptor.build)(&common, section)?;
-    Some(SourceConfig { name: name?, kind: descriptor.kind, source, map })
+    let reconcile = reconcile.flatten();
+    if reconcile.is_some() && source.listing().is_none() {
+        section.problem("reconcile", "this source cannot be listed: its kind has no such API, or its `api` is missing");
+    }
+    Some(SourceConfig { name: name?, kind: descriptor.kind, source, map, reconcile })
 }
 
 fn mapped_fields(map: Option<&Mapping>) -> Vec<String> {

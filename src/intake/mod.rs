@@ -3,16 +3,19 @@
 mod api;
 mod draft;
 pub mod fetch;
+mod lookups;
 mod overview;
 mod read;
+mod reconcile;
 pub mod sources;
 mod tally;
 mod webhooks;
 mod wire;
 
-use std::sync::Arc;
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use tokio::sync::watch;
 
 use crate::{
     model::{Clock, Secret, SourceName},
@@ -23,9 +26,12 @@ use crate::{
 pub use api::read_event;
 pub use draft::{Draft, DraftContext};
 pub use read::read_draft;
+pub use reconcile::Reconcile;
 pub use tally::Tally;
 pub use webhooks::SourceConfig;
 
+use fetch::Fetcher;
+use reconcile::Reconciler;
 use webhooks::Desk;
 
 /// Settings of intake; `[intake]` and `[[sources]]`.
@@ -52,8 +58,37 @@ struct Intake {
     batch_max: usize,
 }
 
-/// The routes of intake: those of the public listener, and those of the admin listener, which has to guard them.
-pub fn routers(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>, tally: &Tally) -> (Router, Router) {
+/// What intake consists of.
+pub struct Parts {
+    /// The routes of the public listener.
+    pub public: Router,
+    /// Those of the admin listener, which has to guard them.
+    pub admin: Router,
+    tasks: Vec<Task>,
+}
+
+/// Something that runs until it is told to stop.
+type Task = Box<dyn FnOnce(watch::Receiver<bool>) -> BoxedTask + Send>;
+type BoxedTask = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+impl Parts {
+    /// What has to run next to the listeners until `stopped`.
+    pub fn tasks(self, stopped: &watch::Receiver<bool>) -> impl Iterator<Item = BoxedTask> {
+        self.tasks.into_iter().map(|task| task(stopped.clone()))
+    }
+}
+
+/// Builds intake.
+///
+/// # Errors
+/// If the TLS library cannot be set up.
+pub fn build(
+    config: &Config,
+    pipeline: Arc<Pipeline>,
+    clock: Arc<dyn Clock>,
+    tally: &Tally,
+    dedupe: Duration,
+) -> Result<Parts, reqwest::Error> {
     let keys = Keys::new(config.keys.iter().map(|(source, key)| (key.clone(), source.clone())));
     config.keys.iter().for_each(|(source, _)| tally.know(source, "api"));
     config.sources.iter().for_each(|source| tally.know(&source.name, source.kind));
@@ -66,7 +101,20 @@ pub fn routers(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>, 
         body_bytes_max,
         sources: Arc::new(sources),
     };
-    let admin = overview::router(desk.clone());
     let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
-    (api::router(intake).merge(webhooks::router(desk)), admin)
+    let public = api::router(intake).merge(webhooks::router(desk.clone()));
+    let mut tasks: Vec<Task> = Vec::new();
+    let fetcher = Fetcher::new()?;
+    if let Some(lookups) = lookups::lookups(desk.clone(), fetcher.clone()) {
+        tasks.push(Box::new(|stopped| Box::pin(lookups.run(stopped))));
+    }
+    let reconciler = Reconciler { desk: desk.clone(), fetcher, dedupe };
+    for source in &config.sources {
+        if let Some(schedule) = source.reconcile {
+            let (reconciler, source) = (reconciler.clone(), source.clone());
+            tasks.push(Box::new(move |stopped| Box::pin(reconciler.run(source, schedule, stopped))));
+        }
+    }
+    let admin = overview::router(desk).merge(reconcile::router(reconciler));
+    Ok(Parts { public, admin, tasks })
 }

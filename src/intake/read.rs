@@ -364,3 +364,83 @@ impl Checker<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Raw;
+
+    fn now() -> Time {
+        Time::from_secs(1_795_165_200)
+    }
+
+    fn sale() -> Draft {
+        let mut draft = Draft {
+            transaction_id: Some("1001".into()),
+            value: Some(Decimal::ONE),
+            currency: Some("eur".into()),
+            ..Draft::named("purchase")
+        };
+        draft.user.emails = vec![Raw::new("ada@example.com")];
+        draft
+    }
+
+    fn read(draft: Draft) -> (Result<RawEvent, Problem>, Vec<String>) {
+        let (event, left_out) = read_draft(draft, &SourceName::new("shop").expect("valid"), now());
+        (event, left_out.into_iter().filter_map(|problem| problem.pointer).collect())
+    }
+
+    #[test]
+    fn what_is_optional_and_unsound_costs_the_field_and_not_the_sale() {
+        let mut draft = sale();
+        draft.visitor_id = Some("ada@example.com".into());
+        draft.items =
+            vec![Item { id: None, name: Some("a\nb".into()), quantity: None, price: Some(-Decimal::ONE) }; 201];
+        draft.context.ip = Some(Sensitive::new("unknown".into()));
+        draft.context.url = Some(Sensitive::new("not an address".into()));
+        draft.context.clicks = vec![(ClickKind::Gclid, "a b".into()), (ClickKind::Fbclid, "IwAR-1".into())];
+        draft.context.cookies.fbp = Some("x".repeat(2000));
+        draft.properties.insert("note".into(), "x".repeat(20_000).into());
+        let (event, left_out) = read(draft);
+        let event = event.expect("a sale");
+        assert_eq!((event.event_id.as_str(), event.items.len()), ("shop:purchase:1001", 200));
+        assert_eq!(event.context.clicks.len(), 1);
+        assert!(event.visitor_id.is_none() && event.context.ip.is_none() && event.context.url.is_none());
+        assert!(
+            event.properties.is_empty() && event.items.iter().all(|item| item.name.is_none() && item.price.is_none())
+        );
+        for field in ["/visitor_id", "/items", "/items/0/name", "/context/ip", "/context/gclid", "/properties"] {
+            assert!(left_out.iter().any(|pointer| pointer == field), "{field}: {left_out:?}");
+        }
+    }
+
+    #[test]
+    fn ids_that_show_who_somebody_is_are_known_by_their_hash() {
+        let long = Draft { transaction_id: Some("x".repeat(300)), ..sale() };
+        let telling = Draft { transaction_id: Some("ada@example.com".into()), ..sale() };
+        for draft in [long, telling] {
+            let ids = [read(draft.clone()), read(draft)].map(|(event, left_out)| {
+                assert_eq!(left_out, ["/transaction_id"]);
+                let event = event.expect("a sale");
+                (event.event_id, event.transaction_id.expect("kept as a hash"))
+            });
+            assert_eq!(ids[0], ids[1], "the same at every report");
+            assert!(ids[0].1.as_str().starts_with("sha256.") && !ids[0].0.as_str().contains("ada"));
+        }
+    }
+
+    #[test]
+    fn what_an_event_is_about_has_to_be_sound() {
+        for (field, draft) in [
+            ("/event", Draft { event: Some("Order Completed".into()), ..sale() }),
+            ("/event", Draft { event: None, ..sale() }),
+            ("/currency", Draft { currency: Some("EURO".into()), ..sale() }),
+            ("/currency", Draft { currency: None, ..sale() }),
+            ("/value", Draft { value: Some(-Decimal::ONE), ..sale() }),
+            ("/time", Draft { time: Some(Time::from_secs(1)), ..sale() }),
+        ] {
+            let (event, _) = read(draft);
+            assert_eq!(event.expect_err(field).pointer.as_deref(), Some(field));
+        }
+    }
+}

@@ -12,6 +12,7 @@ use prometheus_client::{
 };
 use serde::Serialize;
 
+use super::{fetch::FetchError, reconcile::Reconciled};
 use crate::model::{SourceName, Time, looks_like_contact_data};
 
 /// Topics and reasons that are counted each on its own for one source; the others count as `other`.
@@ -31,12 +32,19 @@ struct RefusedLabels {
     reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
+    source: String,
+    result: &'static str,
+}
+
 /// What sources brought. Clones share it.
 #[derive(Clone, Default)]
 pub struct Tally {
     sources: Arc<Mutex<BTreeMap<SourceName, Counts>>>,
     ignored: Family<IgnoredLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    lookups: Family<LookupLabels, Counter>,
 }
 
 /// What one source brought since the start.
@@ -60,6 +68,38 @@ pub struct Counts {
     pub refused_reasons: BTreeMap<String, u64>,
     /// The latest of them.
     pub last_refusal: Option<LastRefusal>,
+    /// What the source could be asked for.
+    pub looked_up: u64,
+    /// Why the latest lookup failed, if no later one succeeded.
+    pub lookup_failure: Option<Failed>,
+    /// The latest run of the schedule that takes what no webhook brought.
+    pub last_reconcile: Option<LastReconcile>,
+}
+
+/// Something that did not work.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failed {
+    /// When.
+    pub at: Time,
+    /// Why, and what to do.
+    pub detail: String,
+}
+
+/// A run of the schedule that takes what no webhook brought.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastReconcile {
+    /// When it ended.
+    pub at: Time,
+    /// How far back it looked.
+    pub since: Time,
+    /// Entries that were listed.
+    pub listed: usize,
+    /// Those that were missing.
+    pub accepted: usize,
+    /// Those that were refused.
+    pub refused: usize,
+    /// Why it ended early.
+    pub error: Option<String>,
 }
 
 /// The latest refusal of a source.
@@ -80,6 +120,7 @@ impl Tally {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("webhook_ignored", "Entries of webhooks that are no conversions", self.ignored.clone());
         registry.register("intake_refused", "Requests and events that were refused, by reason", self.refused.clone());
+        registry.register("lookups", "Questions to sources for what webhooks leave out", self.lookups.clone());
     }
 
     /// Makes a source known before it brings anything.
@@ -120,6 +161,34 @@ impl Tally {
             let (reason, detail) = (reason.to_owned(), detail.to_owned());
             counts.last_refusal = Some(LastRefusal { at, delivery_id, reason, detail });
         });
+    }
+
+    /// The source answered a lookup.
+    pub fn looked_up(&self, source: &SourceName) {
+        self.lookups.get_or_create(&LookupLabels { source: source.to_string(), result: "done" }).inc();
+        self.with(source, |counts| {
+            counts.looked_up += 1;
+            counts.lookup_failure = None;
+        });
+    }
+
+    /// A lookup failed. The first time, and whenever the reason changes, the log says so.
+    pub fn not_looked_up(&self, source: &SourceName, at: Time, error: &FetchError) {
+        self.lookups.get_or_create(&LookupLabels { source: source.to_string(), result: "failed" }).inc();
+        let detail = error.to_string();
+        self.with(source, |counts| {
+            if counts.lookup_failure.as_ref().is_none_or(|last| last.detail != detail) {
+                tracing::warn!(%source, detail, "cannot look up what webhooks leave out");
+            }
+            counts.lookup_failure = Some(Failed { at, detail });
+        });
+    }
+
+    /// A run of the schedule ended.
+    pub fn reconciled(&self, source: &SourceName, at: Time, since: Time, sum: &Reconciled, error: Option<String>) {
+        let Reconciled { listed, accepted, refused, .. } = *sum;
+        let run = LastReconcile { at, since, listed, accepted, refused, error };
+        self.with(source, |counts| counts.last_reconcile = Some(run));
     }
 
     /// What every source brought, by name.

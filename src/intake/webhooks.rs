@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     draft::Draft,
     read::read_draft,
+    reconcile::Reconcile,
     sources::{Inbound, Mapping, Parsed, Report, Source, Taken, Told},
     tally::Tally,
 };
@@ -40,6 +41,8 @@ pub struct SourceConfig {
     pub source: Arc<dyn Source>,
     /// What the operator maps himself.
     pub map: Option<Arc<Mapping>>,
+    /// When it is reconciled without anybody asking.
+    pub reconcile: Option<Reconcile>,
 }
 
 /// What brings reports of sources to where they are durable: webhooks, listings and lookups all end here.

@@ -431,3 +431,26 @@ fn fill<T: Clone>(mine: &mut Option<T>, theirs: &Option<T>) {
         mine.clone_from(theirs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_awaited_is_one_text_on_disk() {
+        let visit = Awaited::Visit(VisitorId::new("v-1").expect("valid"));
+        let lookup =
+            Awaited::Lookup(Lookup { source: SourceName::new("crm").expect("valid"), what: "deal/7\u{1}x".into() });
+        for awaited in [visit, lookup] {
+            let bytes = postcard::to_allocvec(&awaited).expect("writes");
+            assert_eq!(postcard::from_bytes::<Awaited>(&bytes).expect("reads"), awaited);
+        }
+        // As every journal before lookups wrote it.
+        let old = postcard::to_allocvec(&VisitorId::new("v-1").expect("valid")).expect("writes");
+        assert_eq!(postcard::from_bytes::<Awaited>(&old).expect("reads").text(), "v-1");
+        for bad in ["\u{1}crm", "\u{1}C R M\u{1}x", ""] {
+            let bytes = postcard::to_allocvec(bad).expect("writes");
+            assert!(postcard::from_bytes::<Awaited>(&bytes).is_err());
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Sensitive;
+use super::{ClickId, Sensitive};
 
 /// What a contact detail is; the parameter of [`Raw`] and [`Normal`].
 pub mod kind {
@@ -326,6 +326,12 @@ impl IdentityKey {
     pub fn of_token(kind: IdentityKind, token: &str) -> Self {
         Self { kind, digest: Digest::of_token(token) }
     }
+
+    /// The key for a click id: a CRM often keeps nothing else of a landing.
+    #[must_use]
+    pub fn of_click(click: &ClickId) -> Self {
+        Self::of_token(IdentityKind::ClickId, &format!("{}:{}", click.kind.parameter(), click.value))
+    }
 }
 
 impl SealedUser {
@@ -340,6 +346,7 @@ impl SealedUser {
             .filter_map(email)
             .chain(self.phones.iter().filter_map(phone))
             .chain(self.external_ids.iter().map(|&digest| IdentityKey { kind: IdentityKind::ExternalId, digest }))
+            .chain(self.lead_id.map(|lead| IdentityKey::of_token(IdentityKind::LeadId, &lead.to_string())))
     }
 }
 

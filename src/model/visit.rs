@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClickId, Consent, Cookies, IdentityKey, Sensitive, Time, VisitorId};
+use super::{ClickId, Consent, Cookies, IdentityKey, IdentityKind, Sensitive, Time, VisitorId};
 
 /// Visits kept for one visitor next to the first one; the oldest of them go first.
 const VISITS_MAX: usize = 20;
@@ -166,8 +166,11 @@ impl Visitor {
                 self.keys.push(key);
             }
         }
-        let surplus = self.keys.len().saturating_sub(KEYS_MAX);
-        self.keys.drain(..surplus);
+        while self.keys.len() > KEYS_MAX {
+            // Click ids come and go; what says who it is stays longest.
+            let click = self.keys.iter().position(|key| key.kind == IdentityKind::ClickId);
+            self.keys.remove(click.unwrap_or(0));
+        }
     }
 }
 

@@ -129,6 +129,12 @@ impl Problem {
         Self::new(403, "/problems/forbidden", "Forbidden", Cow::Borrowed(detail))
     }
 
+    /// Somebody else whom we had to ask failed.
+    #[must_use]
+    pub fn bad_gateway(detail: impl Into<String>) -> Self {
+        Self::new(502, "/problems/bad-gateway", "Bad gateway", detail.into().into())
+    }
+
     /// There is nothing here.
     #[must_use]
     pub const fn not_found() -> Self {

@@ -68,7 +68,12 @@ async fn every_acknowledged_event_survives_twenty_kills_under_one_id() {
 
     let mut rows = BTreeMap::new();
     for entry in std::fs::read_dir(setup.data().join("files")).expect("reads") {
-        let text = std::fs::read_to_string(entry.expect("reads").path()).expect("reads");
+        let path = entry.expect("reads").path();
+        // A kill before the very first mark leaves a file that is moved aside, and its rows are written again.
+        if path.extension().is_none_or(|extension| extension != "csv") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("reads");
         for line in text.lines().skip(1) {
             *rows.entry(line.split(',').next().expect("a column").to_owned()).or_insert(0) += 1;
         }

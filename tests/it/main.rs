@@ -13,3 +13,4 @@ mod leaks;
 mod live;
 mod operator;
 mod support;
+mod webhooks;

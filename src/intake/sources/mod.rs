@@ -3,10 +3,13 @@
 //! a new one is in CONTRIBUTING.md.
 
 mod calendly;
+mod crm;
 mod generic;
+mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod pipedrive;
 mod salesforce;
 mod standard_webhooks;
 #[cfg(test)]
@@ -32,8 +35,15 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] =
-    &[calendly::DESCRIPTOR, generic::DESCRIPTOR, lemon_squeezy::DESCRIPTOR, salesforce::DESCRIPTOR, standard_webhooks::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[
+    calendly::DESCRIPTOR,
+    generic::DESCRIPTOR,
+    hubspot::DESCRIPTOR,
+    lemon_squeezy::DESCRIPTOR,
+    pipedrive::DESCRIPTOR,
+    salesforce::DESCRIPTOR,
+    standard_webhooks::DESCRIPTOR,
+];
 
 /// A kind of source, as data.
 pub struct Descriptor {

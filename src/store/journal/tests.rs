@@ -392,7 +392,12 @@ async fn replay_always_agrees_with_the_live_process() {
                     if dice.roll(4) == 0 {
                         let visitor = VisitorId::new(format!("v{}", dice.roll(3))).expect("valid");
                         new.event.visitor_id = Some(visitor.clone());
-                        new.waits_for = Some(Awaited::Visit(visitor));
+                        new.waits_for = Some(if dice.roll(3) == 0 {
+                            let source = crate::model::SourceName::new("crm").expect("valid");
+                            Awaited::Lookup(crate::model::Lookup { source, what: format!("deal/{}", dice.roll(3)) })
+                        } else {
+                            Awaited::Visit(visitor)
+                        });
                         let (due, deadline) = (now.plus(std::time::Duration::from_secs(30)), now.plus(WEEK));
                         let wait = Some(crate::model::WaitReason::Visit);
                         new.deliveries[0].state = NewState::Queued { due, deadline, wait };

@@ -10,31 +10,30 @@ mod soap;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::http::HeaderName;
 use serde_json::Value;
 
 use super::{
-    Common, Descriptor, Inbound, Parsed, Refusal, Reply, Report, Source, Taken, Told, Verified, header, json,
+    Common, Descriptor, Inbound, Parsed, Refusal, Reply, Report, Source, Taken, Told, Verified,
+    crm::{self, Steps},
+    header, json,
     mapping::LIST_MAX,
     verify::Secrets,
 };
-use crate::{
-    intake::Draft,
-    model::{ActionSource, Currency, EventName, Settings, Time},
-};
+use crate::model::{Currency, Settings, Time};
 use record::{Record, whole_id};
 
 /// Kind `salesforce`.
 pub(super) const DESCRIPTOR: Descriptor = Descriptor { kind: "salesforce", build };
 
-/// What becomes an event unless `events` says otherwise.
-const EVENTS: [(&str, &str); 3] = [
-    ("lead", "generate_lead"),
-    ("lead.qualified", "qualify_lead"),
-    ("opportunity.closed won", "close_convert_lead"),
-];
+/// The steps that count without `events`.
+const STEPS: [(&str, &str); 3] =
+    [("lead", "generate_lead"), ("lead.qualified", "qualify_lead"), ("opportunity.closed won", "close_convert_lead")];
+/// What a step is, for people.
+const STEP: &str =
+    "an object, or an object and its stage or status: \"Lead\", \"Lead.Qualified\", \"Opportunity.Closed Won\"";
 /// The stage of an opportunity that was won, whatever the organisation calls it.
 const WON: &str = "closed won";
 /// The parameter of the address with the secret.
@@ -47,8 +46,8 @@ struct Salesforce {
     format: Format,
     header: Option<String>,
     user: String,
-    currency: Option<String>,
-    events: BTreeMap<String, String>,
+    currency: Option<Currency>,
+    steps: Steps,
 }
 
 /// What is posted.
@@ -66,11 +65,9 @@ fn build(_common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
         HeaderName::from_bytes(text.as_bytes()).ok().map(|name| name.to_string())
     });
     let user = settings.text("user").unwrap_or_else(|| USER.to_owned());
-    let currency = settings.parsed("currency", "an ISO 4217 currency such as EUR", |text| {
-        Currency::parse(text).ok().map(|currency| currency.code().to_owned())
-    });
-    let events = events(settings);
-    Some(Arc::new(Salesforce { secrets: secrets?, format: format?, header, user, currency, events }))
+    let currency = settings.parsed("currency", "an ISO 4217 currency such as EUR", |text| Currency::parse(text).ok());
+    let steps = Steps::read(settings, &STEPS, |step| !step.starts_with('.') && !step.ends_with('.'), STEP);
+    Some(Arc::new(Salesforce { secrets: secrets?, format: format?, header, user, currency, steps }))
 }
 
 fn format(settings: &mut Settings) -> Option<Format> {
@@ -89,22 +86,6 @@ fn format(settings: &mut Settings) -> Option<Format> {
         (sound && text.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| whole_id(text))
     });
     if soap { id.map(Format::OutboundMessage) } else { Some(Format::Json) }
-}
-
-/// Reads `events`: `"Opportunity.Closed Won" = "purchase"`.
-fn events(settings: &mut Settings) -> BTreeMap<String, String> {
-    const WHAT: &str = "a table of objects, with or without a stage, and our events: \"Lead.Qualified\" = \"qualify_lead\"";
-    let read = |table: &mut Settings| {
-        let mut events = BTreeMap::new();
-        for key in table.names() {
-            let expected = "the name of an event, such as generate_lead";
-            let event = table.parsed(&key, expected, |text| EventName::new(text).ok().map(|name| name.to_string()));
-            events.extend(event.map(|event| (key.trim().to_lowercase(), event)));
-        }
-        events
-    };
-    let defaults = || EVENTS.into_iter().map(|(key, event)| (key.to_owned(), event.to_owned())).collect();
-    settings.table("events", WHAT, read).unwrap_or_else(defaults)
 }
 
 impl Source for Salesforce {
@@ -137,7 +118,7 @@ impl Source for Salesforce {
             Format::Json => records(json::body(verified.body())?)?,
         };
         let delivery_id = entries.iter().find_map(|(id, _)| id.clone());
-        let reports = entries.into_iter().map(|(id, record)| self.report(id, record)).collect::<Result<_, _>>()?;
+        let reports = entries.into_iter().map(|(id, record)| self.report(id, record)).collect();
         Ok(Parsed { delivery_id, reports })
     }
 
@@ -172,24 +153,20 @@ fn records(body: Value) -> Result<Vec<(Option<String>, Value)>, Refusal> {
 }
 
 impl Salesforce {
-    fn report(&self, notification: Option<String>, value: Value) -> Result<Report, Refusal> {
+    fn report(&self, notification: Option<String>, value: Value) -> Report {
         let record = Record::new(&value);
-        let Some(kind) = record.kind() else { return Ok(Report::ignored("", "no kind of record")) };
+        let Some(kind) = record.kind() else { return Report::ignored("", "no kind of record") };
         let topic = record.stage().map_or_else(|| kind.clone(), |stage| format!("{kind}.{stage}"));
-        let of = |key: &str| self.events.get(&key.to_lowercase());
-        let staged = of(&topic).or_else(|| of(&format!("{kind}.{WON}")).filter(|_| record.is_won()));
-        let Some(event) = staged.or_else(|| of(&kind)) else { return Ok(Report::ignored(topic, "not mapped")) };
-        let mut draft = Draft {
-            time: record.time(staged.is_none()),
-            action_source: Some(ActionSource::SystemGenerated),
-            ..Draft::named(event.as_str())
+        let won = || Some(format!("{kind}.{WON}")).filter(|_| record.is_won());
+        let staged = self.steps.event(&topic).or_else(|| self.steps.event(&won()?));
+        let Some(event) = staged.or_else(|| self.steps.event(&kind)) else {
+            return Report::ignored(topic, "not mapped");
         };
-        // Meta wants to know which CRM stages come from.
-        draft.properties.insert("lead_event_source".to_owned(), "Salesforce".into());
-        record.tell(&kind, self.currency.as_deref(), &mut draft)?;
+        let mut draft = crm::step(event, "Salesforce");
+        draft.time = record.time(staged.is_none());
+        record.tell(&kind, self.currency, &mut draft);
         // A record comes to a stage once, however many notifications tell of it.
-        let key = record.id().filter(|_| draft.transaction_id.is_none()).or(notification);
-        let key = key.filter(|_| draft.transaction_id.is_none());
-        Ok(Told { key, ..Told::new(draft, value) }.into())
+        let key = record.id().or(notification).filter(|_| draft.transaction_id.is_none());
+        Told { key, ..Told::new(draft, value) }.into()
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::{Refusal, json};
+use super::super::{crm, json};
 use crate::{
     intake::Draft,
-    model::{Raw, Time, parse_decimal},
+    model::{Currency, Raw, Time},
 };
 
 /// The first three characters of a record's id say what it is.
@@ -71,30 +71,26 @@ impl<'a> Record<'a> {
     }
 
     /// Writes what it tells into `draft`.
-    ///
-    /// # Errors
-    /// If the amount is none.
-    pub(super) fn tell(&self, kind: &str, currency: Option<&str>, draft: &mut Draft) -> Result<(), Refusal> {
+    pub(super) fn tell(&self, kind: &str, currency: Option<Currency>, draft: &mut Draft) {
         let person = matches!(kind, "Lead" | "Contact");
         let id = self.id();
         if person {
             draft.user.external_ids.extend(id.map(Raw::new));
         } else {
-            draft.transaction_id = id;
+            let sale = draft.event.as_deref().is_some_and(crm::is_sale);
+            draft.transaction_id = id.filter(|_| sale);
             draft.user.external_ids.extend(self.get("contactid").map(whole_id).map(Raw::new));
-            let amount = self.get("amount").map(parse_decimal).transpose();
-            draft.value = amount.map_err(|why| Refusal::unreadable("/Amount", format!("/Amount: {why}")))?;
-            draft.currency =
-                draft.value.and(self.get("currencyisocode").or(currency)).map(str::to_owned);
+            let currency = self.get("currencyisocode").and_then(|code| Currency::parse(code).ok()).or(currency);
+            crm::worth(draft, &self.get("amount").into(), currency);
         }
         self.person(person, draft);
         self.carried(draft);
-        Ok(())
     }
 
     /// When it was made, or came to where it is.
     pub(super) fn time(&self, made: bool) -> Option<Time> {
-        let names: &[&str] = if made { &["createddate"] } else { &["laststagechangedate", "lastmodifieddate", "systemmodstamp"] };
+        let names: &[&str] =
+            if made { &["createddate"] } else { &["laststagechangedate", "lastmodifieddate", "systemmodstamp"] };
         self.first(names).and_then(|text| Time::parse(text).ok())
     }
 
@@ -123,7 +119,8 @@ impl<'a> Record<'a> {
             "accountpersonmobilephone",
         ];
         user.phones.extend(all(&phones).into_iter().map(Raw::new));
-        user.first_name = self.first(&["firstname", "contactfirstname", "leadfirstname", "customerfirstname"]).map(Raw::new);
+        user.first_name =
+            self.first(&["firstname", "contactfirstname", "leadfirstname", "customerfirstname"]).map(Raw::new);
         user.last_name = self.first(&["lastname", "contactlastname", "leadlastname", "customerlastname"]).map(Raw::new);
         // The name of a deal or a company is nobody's.
         let whole = if person { self.get("name") } else { self.first(&["contactname", "leadname"]) };

@@ -126,7 +126,9 @@ impl Message {
     fn close(&mut self, open: &[String], said: String) -> Result<(), Refusal> {
         let last = self.notifications.last_mut();
         match (path(open).as_slice(), last) {
-            (["Envelope", "Body", "notifications", "OrganizationId"], _) => said.trim().clone_into(&mut self.organization_id),
+            (["Envelope", "Body", "notifications", "OrganizationId"], _) => {
+                said.trim().clone_into(&mut self.organization_id)
+            }
             (["Envelope", "Body", "notifications", "Notification", "Id"], Some(notification)) => {
                 notification.id = Some(said.trim().to_owned()).filter(|id| !id.is_empty());
             }
@@ -159,8 +161,12 @@ fn local(element: &BytesStart<'_>) -> Result<String, Refusal> {
 
 /// The type of a record: `Lead` of `xsi:type="sf:Lead"`.
 fn kind(element: &BytesStart<'_>) -> Option<String> {
-    let mut attributes = element.attributes().with_checks(false).take(ATTRIBUTES_MAX).flatten();
-    let kind = attributes.find(|attribute| attribute.key.local_name().as_ref() == b"type")?;
+    let mut attributes = element.attributes();
+    let kind = attributes
+        .with_checks(false)
+        .take(ATTRIBUTES_MAX)
+        .flatten()
+        .find(|attribute| attribute.key.local_name().as_ref() == b"type")?;
     let kind = std::str::from_utf8(&kind.value).ok()?;
     Some(kind.rsplit(':').next().unwrap_or(kind).trim().to_owned()).filter(|kind| !kind.is_empty())
 }
