@@ -39,6 +39,10 @@ fn of_example() -> BTreeMap<String, String> {
         ("HUBSPOT_TOKEN", "pat-hubspot"),
         ("PIPEDRIVE_PASSWORD", "pipedrive"),
         ("PIPEDRIVE_TOKEN", "pipedrive-token"),
+        ("CALENDLY_KEY", "calendly"),
+        ("SALESFORCE_SECRET", "salesforce"),
+        ("MEMBERS_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("ERP_SECRET", "erp"),
     ])
 }
 

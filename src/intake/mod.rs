@@ -5,6 +5,7 @@ mod draft;
 pub mod fetch;
 mod lookups;
 mod overview;
+mod preview;
 mod read;
 mod reconcile;
 pub mod sources;
@@ -25,6 +26,7 @@ use crate::{
 
 pub use api::read_event;
 pub use draft::{Draft, DraftContext};
+pub use preview::{Previewed, preview};
 pub use read::read_draft;
 pub use reconcile::Reconcile;
 pub use tally::Tally;
