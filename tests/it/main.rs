@@ -11,6 +11,7 @@ mod http;
 mod layers;
 mod leaks;
 mod live;
+mod mapped;
 mod operator;
 mod support;
 mod webhooks;

@@ -156,11 +156,12 @@ impl Salesforce {
     fn report(&self, notification: Option<String>, value: Value) -> Report {
         let record = Record::new(&value);
         let Some(kind) = record.kind() else { return Report::ignored("", "no kind of record") };
-        let topic = record.stage().map_or_else(|| kind.clone(), |stage| format!("{kind}.{stage}"));
+        let stage = record.stage().map(|stage| format!("{kind}.{stage}"));
         let won = || Some(format!("{kind}.{WON}")).filter(|_| record.is_won());
-        let staged = self.steps.event(&topic).or_else(|| self.steps.event(&won()?));
+        let staged = stage.as_deref().and_then(|stage| self.steps.event(stage));
+        let staged = staged.or_else(|| self.steps.event(&won()?));
         let Some(event) = staged.or_else(|| self.steps.event(&kind)) else {
-            return Report::ignored(topic, "not mapped");
+            return Report::ignored(stage.unwrap_or(kind), "not mapped");
         };
         let mut draft = crm::step(event, "Salesforce");
         draft.time = record.time(staged.is_none());

@@ -162,6 +162,15 @@ fn an_id_has_one_form() {
     assert_eq!((whole_id("x"), whole_id("ü")), ("x".to_owned(), "ü".to_owned()));
 }
 
+/// A record that names no stage was just made, as far as anybody can tell.
+#[test]
+fn a_lead_without_a_status_happened_when_it_was_made() {
+    let source = testing::build(&DESCRIPTOR, JSON);
+    let body = br#"{"Id": "00QA0000001AbcD", "CreatedDate": "2026-11-01T00:00:00Z", "LastModifiedDate": "2026-11-20T00:00:00Z"}"#;
+    let read = testing::reads(source.as_ref(), &testing::headers([]), body);
+    assert_eq!(read["reports"][0]["event"]["time"], "2026-11-01T00:00:00Z", "{read}");
+}
+
 #[test]
 fn wrong_settings_are_told() {
     let told = testing::told(
