@@ -46,7 +46,7 @@ impl Mapping {
         const WHAT: &str = "a table of our fields and expressions: \"user.email\" = \"customer.email\"";
         settings.table("map", WHAT, |map| {
             let mut mapping = Self { fields: Vec::new(), named: Vec::new() };
-            mapping.expressions(map, "");
+            expressions(map, "", &mut mapping);
             mapping
         })
     }
@@ -141,37 +141,38 @@ impl Mapping {
         };
         Ok(entries.into_iter().enumerate().map(item).collect())
     }
-
-    /// Reads the expressions of a table, and of tables inside it, each by its dotted path.
-    fn expressions(&mut self, map: &mut Settings, prefix: &str) {
-        for name in map.names() {
-            let field = format!("{prefix}{name}");
-            if map.is_table(&name) {
-                map.section(&name, |inner| self.expressions(inner, &format!("{field}.")));
-                continue;
-            }
-            let text = map.text(&name);
-            if !is_known(&field) {
-                map.problem(&name, "is no field of an event; see the fields in docs/sources/mapping.md");
-            } else if self.named.contains(&field) {
-                map.problem(&name, format!("is set twice: {field} stands in a table too"));
-            } else {
-                match text.map(Formula::compile).transpose() {
-                    Ok(formula) => self.fields.extend(formula.map(|formula| (field.clone(), formula))),
-                    Err(why) => map.problem(&name, why),
-                }
-                self.named.push(field);
-            }
-        }
-        if prefix.is_empty() && !self.sets("items") && self.fields().any(|field| field.starts_with("item.")) {
-            map.problem("items", "is missing: the list that the item.… expressions are for");
-        }
-    }
 }
 
 fn failed(field: &str, why: &str) -> Problem {
     let detail = format!("{field}: the expression of [sources.map] failed: {why}");
     Problem::invalid(format!("/{}", field.replace('.', "/")), detail)
+}
+
+/// Reads the expressions of a table, and of tables inside it, each by its dotted path.
+fn expressions(map: &mut Settings, prefix: &str, mapping: &mut Mapping) {
+    for name in map.names() {
+        let field = format!("{prefix}{name}");
+        if map.is_table(&name) {
+            map.section(&name, |inner| expressions(inner, &format!("{field}."), mapping));
+            continue;
+        }
+        let text = map.text(&name);
+        if !is_known(&field) {
+            map.problem(&name, "is no field of an event; see the fields in docs/sources/mapping.md");
+        } else if mapping.named.contains(&field) {
+            map.problem(&name, format!("is set twice: {field} stands in a table too"));
+        } else {
+            match text.map(Formula::compile).transpose() {
+                Ok(formula) => mapping.fields.extend(formula.map(|formula| (field.clone(), formula))),
+                Err(why) => map.problem(&name, why),
+            }
+            mapping.named.push(field);
+        }
+    }
+    let items = mapping.sets("items");
+    if prefix.is_empty() && !items && mapping.fields().any(|field| field.starts_with("item.")) {
+        map.problem("items", "is missing: the list that the item.… expressions are for");
+    }
 }
 
 /// Writes `value` at the dotted path `field`.
