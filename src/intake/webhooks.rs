@@ -193,11 +193,16 @@ pub(super) fn mapped(
     fallback: Option<String>,
 ) -> Result<(Draft, Vec<Problem>), Problem> {
     let Told { mut draft, key, body, root, .. } = told;
+    let named = draft.event.is_some();
     let map = config.map.as_ref();
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     if draft.event_id.is_none()
-        && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
+        // An order may be refunded in parts, and where the map alone tells of it, nothing else tells them apart.
+        && let Some(key) = key.or_else(|| {
+            let refund = !named && event == "refund";
+            fallback.filter(|_| draft.transaction_id.is_none() || refund)
+        })
     {
         let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
         draft.event_id = Some(id.map_or(key, |id| id.to_string()));

@@ -33,7 +33,6 @@ bearer = true
 each = "orders"
 [sources.map]
 event = "{'sale': 'purchase', 'return': 'refund'}[kind]"
-event_id = "'till-' ~ id"
 transaction_id = "order"
 value = "amount | minor(currency | default(_root.currency))"
 currency = "currency | default(_root.currency)"
