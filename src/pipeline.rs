@@ -276,6 +276,7 @@ impl Pipeline {
             let checkout_tokens = learnt.context.checkout_tokens.clone();
             let (learnt, utm) = sealed(learnt, self.config.default_country);
             event.fill_from(&learnt);
+            event.properties.add(&learnt.properties);
             if event.attribution.last.is_none() {
                 event.attribution = attribution::attribute(None, &utm, event.time);
             }

@@ -164,6 +164,7 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
+    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string);
     draft.time = None;
     let (learnt, left_out) = read_draft(draft, &config.name, now);
     left_out.iter().for_each(|problem| unsound(&problem.detail));
@@ -174,4 +175,142 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
 pub(super) fn lookups(desk: Desk, fetcher: Fetcher) -> Option<Lookups> {
     let wanted = Arc::clone(&desk.pipeline).wanted_lookups()?;
     Some(Lookups::new(desk, fetcher, wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Mutex};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        delivery, destinations,
+        intake::{
+            Draft, Tally,
+            sources::{Inbound, Parsed, Refusal, Report, Source, Verified},
+        },
+        model::{DestinationId, DestinationName, EventId, EventName, MockClock, NewState, Raw, SourceName, WaitReason},
+        pipeline::{self, Pipeline, Route},
+        store::{Stores, conformance, memory},
+    };
+
+    const NOW: Time = Time::from_secs(1_795_165_200);
+    const LIMIT: Duration = Duration::from_secs(600);
+
+    /// Answers lookups from a list.
+    struct Crm(Mutex<VecDeque<Result<Option<Told>, FetchError>>>);
+
+    #[async_trait]
+    impl Source for Crm {
+        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
+            Ok(Verified::trusted(inbound))
+        }
+
+        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
+            Ok(Parsed::one(None, Report::ignored("test", "not a conversion")))
+        }
+
+        async fn look_up(&self, _fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {
+            assert_eq!(what, "deal/7");
+            self.0.lock().expect("not poisoned").pop_front().unwrap_or(Err(FetchError::Gone))
+        }
+    }
+
+    fn contact() -> Told {
+        let mut draft = Draft { visitor_id: Some("v-1".into()), ..Draft::default() };
+        draft.user.emails = vec![Raw::new("ada@example.com")];
+        draft.value = Some(rust_decimal::Decimal::TEN);
+        draft.currency = Some("EUR".into());
+        Told::new(draft, serde_json::json!({ "id": 7 }))
+    }
+
+    fn desk(stores: &Stores, answers: Vec<Result<Option<Told>, FetchError>>, ids: &[DestinationId]) -> Desk {
+        let purchase = EventName::new("purchase").expect("valid");
+        let name = DestinationName::new("out").expect("valid");
+        let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
+        let common = destinations::Common {
+            name: name.clone(),
+            events: [(purchase.clone(), "Purchase".to_owned())].into(),
+            hold_after_click: None,
+            fallback_for: None,
+        };
+        let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
+        let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
+        let on_unknown_consent = destinations::OnUnknownConsent::Send;
+        let events = [purchase].into();
+        let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
+        let clock = Arc::new(MockClock::at(NOW));
+        let config = pipeline::Config { default_country: None, wait_for_visit: Duration::from_secs(30) };
+        let outcomes = delivery::Metrics::default();
+        let pipeline = Arc::new(Pipeline::new(stores.clone(), vec![route], config, Arc::clone(&clock) as _, outcomes));
+        let crm = SourceName::new("crm").expect("valid");
+        let source = Arc::new(Crm(Mutex::new(answers.into())));
+        let config = SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None };
+        let sources = Arc::new([("crm".to_owned(), config)].into());
+        Desk { pipeline, clock, tally: Tally::default(), body_bytes_max: 1024, sources }
+    }
+
+    /// A deal without its contact, accepted.
+    async fn deal(desk: &Desk) -> Lookup {
+        let draft = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
+        let config = &desk.sources["crm"];
+        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
+        let taken = desk.take(config, &HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
+        assert_eq!(taken.accepted, ["crm:purchase:7"]);
+        desk.pipeline.lookups().pop().expect("is awaited")
+    }
+
+    async fn stores(disk: &memory::SimulatedDisk) -> (Stores, Vec<DestinationId>) {
+        let stores = memory::open(disk.clone(), conformance::config("unused".as_ref())).expect("opens");
+        let ids = stores.events.register(&[DestinationName::new("out").expect("valid")]).await.expect("registers");
+        (stores, ids)
+    }
+
+    #[tokio::test]
+    async fn what_is_learnt_is_sent_and_nothing_is_sent_before() {
+        let disk = memory::SimulatedDisk::default();
+        let (first, ids) = stores(&disk).await;
+        deal(&desk(&first, Vec::new(), &ids)).await;
+        drop(first);
+        // The power goes before anybody was asked.
+        let (stores, ids) = stores(&disk.after_power_cut(0)).await;
+        let later = FetchError::Later { why: "the provider answered 503".into(), after: Some(Duration::from_secs(9)) };
+        let desk = desk(&stores, vec![Err(later), Ok(Some(contact()))], &ids);
+        let lookup = desk.pipeline.lookups().pop().expect("is still awaited");
+        let lease = || stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT));
+        assert!(lease().await.expect("leases").is_empty(), "waits");
+        let fetcher = Fetcher::new().expect("TLS");
+        let again = attempt(&desk, &fetcher, &lookup, 0).await.expect("to be asked again");
+        assert!(again >= Duration::from_secs(9), "{again:?}");
+        assert!(desk.tally.counts()[0].1.lookup_failure.is_some());
+        assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
+        assert!(desk.tally.counts()[0].1.lookup_failure.is_none() && desk.pipeline.lookups().is_empty());
+        let leased = lease().await.expect("leases");
+        let event = &leased[0].event;
+        assert_eq!((event.user.emails.len(), event.money.is_some(), event.time), (1, true, NOW));
+        assert_eq!(event.visitor_id.as_ref().map(|id| id.as_str()), Some("v-1"));
+        assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None, "nothing waits for it any more");
+    }
+
+    #[tokio::test]
+    async fn an_event_goes_as_it_is_when_nothing_is_to_be_had_or_the_wait_is_over() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let answers = vec![Err(FetchError::Settings("the provider answered 401".into())), Err(FetchError::Gone)];
+        let desk = desk(&stores, answers, &ids);
+        let lookup = deal(&desk).await;
+        let timeline = stores.events.timeline(&EventId::new("crm:purchase:7").expect("valid")).await.expect("reads");
+        let NewState::Queued { due, wait, .. } = timeline.expect("is there").deliveries[0].start else {
+            panic!("is to be sent");
+        };
+        assert_eq!((due, wait), (NOW.plus(LIMIT), Some(WaitReason::Lookup)));
+        assert_eq!(stores.events.next_due(ids[0]), Some(NOW.plus(LIMIT)), "whatever becomes of the lookup");
+        let fetcher = Fetcher::new().expect("TLS");
+        assert!(
+            attempt(&desk, &fetcher, &lookup, 0).await.expect("a token can be corrected") >= Duration::from_secs(60)
+        );
+        assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
+        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
+        assert_eq!(leased.len(), 1, "due at once");
+    }
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod clock;
 mod crash;
+mod crm;
 mod delivery;
 mod faults;
 mod ga4;

@@ -9,12 +9,16 @@ mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
+mod paddle;
 mod pipedrive;
 mod salesforce;
+mod shopify;
 mod standard_webhooks;
+mod stripe;
 #[cfg(test)]
 mod testing;
 mod verify;
+mod woocommerce;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,9 +44,13 @@ pub static REGISTRY: &[Descriptor] = &[
     generic::DESCRIPTOR,
     hubspot::DESCRIPTOR,
     lemon_squeezy::DESCRIPTOR,
+    paddle::DESCRIPTOR,
     pipedrive::DESCRIPTOR,
     salesforce::DESCRIPTOR,
+    shopify::DESCRIPTOR,
     standard_webhooks::DESCRIPTOR,
+    stripe::DESCRIPTOR,
+    woocommerce::DESCRIPTOR,
 ];
 
 /// A kind of source, as data.

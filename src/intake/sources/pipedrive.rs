@@ -33,6 +33,8 @@ const BASE: &str = "https://api.pipedrive.com";
 /// The steps that count without `events`.
 const STEPS: [(&str, &str); 3] =
     [("added", "generate_lead"), ("won", "close_convert_lead"), ("lost", "close_unconvert_lead")];
+/// The step of a won deal that is given another value. No key of `events`.
+const RESTATED: &str = "restated";
 /// Addresses and numbers of one person that are taken.
 const CONTACTS_MAX: usize = 10;
 
@@ -136,7 +138,11 @@ impl Pipedrive {
             sold.then(|| self.told(&body, data, &entity, &id, step, event)).flatten()
         });
         let reports: Vec<Report> = reports.map(Report::from).collect();
-        if reports.is_empty() { vec![Report::ignored(topic, "no step of events")] } else { reports }
+        if !reports.is_empty() {
+            return reports;
+        }
+        let topic = if steps.is_empty() { topic } else { steps.join(" ") };
+        vec![Report::ignored(topic, "no step of events")]
     }
 
     fn told(&self, body: &Value, data: &Value, entity: &str, id: &str, step: &str, event: &str) -> Option<Told> {
@@ -173,9 +179,6 @@ impl Pipedrive {
         Some(Told { key, lookup, ..Told::new(draft, body.clone()) })
     }
 }
-
-/// The step of a won deal that is given another value. No key of `events`.
-const RESTATED: &str = "restated";
 
 /// The steps a deal takes when it is created, or changes from what `previous` says of its changed fields. Where nothing is
 /// said of them, it may just have been won: if it was won before, that is known.

@@ -72,11 +72,7 @@ impl Secrets {
 
     /// Reads `secrets`, which has to be there; `what` says where the provider shows them.
     pub(super) fn read(settings: &mut Settings, what: &str) -> Option<Self> {
-        let secrets = Self::optional(settings, what);
-        if secrets.is_none() && !settings.has("secrets") {
-            settings.need("secrets", what);
-        }
-        secrets
+        Self::optional(settings.need("secrets", what), what)
     }
 
     /// Reads `secrets`, if they are there.

@@ -60,6 +60,9 @@ const STEPS: [(&str, &str); 6] = [
     ("dealstage.closedlost", "close_unconvert_lead"),
 ];
 
+/// Properties whose values are stages, and never anything of a person: people are told which of them does not count.
+const STAGES: [&str; 3] = ["dealstage", "lifecyclestage", "hs_lead_status"];
+
 struct HubSpot {
     secrets: Secrets,
     tolerance: Duration,
@@ -167,7 +170,10 @@ impl HubSpot {
             }
             _ => return Report::ignored(topic, "not a conversion"),
         };
-        let Some(event) = self.steps.event(&step) else { return Report::ignored(topic, "no step of events") };
+        let Some(event) = self.steps.event(&step) else {
+            let stage = step.split_once('.').is_some_and(|(property, _)| STAGES.contains(&property));
+            return Report::ignored(if stage { step } else { topic }, "no step of events");
+        };
         let Some(id) = json::text(&entry, "/objectId") else { return Report::ignored(topic, "no object") };
         let mut draft = crm::step(event, NAME);
         draft.time = json::text(&entry, "/occurredAt").and_then(|ms| ms.parse().ok()).map(Time::from_ms);
