@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Common, Descriptor, Inbound, Mapping, Parsed, Report, Source, TestEvents, Verified};
 use crate::{
-    intake::webhooks::{SourceConfig, mapped as mapped_event},
+    intake::webhooks::{SourceConfig, entry_id, mapped as mapped_event},
     model::{Settings, SourceName, Time},
 };
 
@@ -63,16 +63,17 @@ pub(super) fn mapped_snapshots(kind: &str, descriptor: &Descriptor, config: &str
         let inbound = Inbound { headers, query: None, body };
         match config.source.parse(&Verified::trusted(&inbound)) {
             Ok(Parsed { delivery_id, reports }) => {
-                let report = |report: Report| match report {
+                let delivery = |i| delivery_id.as_deref().map(|delivery| entry_id(delivery, i));
+                let report = |(i, report): (usize, Report)| match report {
                     Report::Ignored { topic, reason } => json!({ "ignored": reason, "topic": topic }),
-                    Report::Event(told) => match mapped_event(&config, headers, *told, delivery_id.clone()) {
+                    Report::Event(told) => match mapped_event(&config, headers, *told, delivery(i)) {
                         Ok((draft, _)) if draft.event.is_none() => json!({ "ignored": "not mapped" }),
                         Ok((draft, left_out)) if left_out.is_empty() => json!({ "event": draft.shown() }),
                         Ok((draft, left_out)) => json!({ "event": draft.shown(), "left_out": left_out }),
                         Err(problem) => json!({ "problem": problem }),
                     },
                 };
-                json!({ "delivery_id": delivery_id, "reports": reports.into_iter().map(report).collect::<Vec<_>>() })
+                json!({ "delivery_id": delivery_id, "reports": reports.into_iter().enumerate().map(report).collect::<Vec<_>>() })
             }
             Err(refusal) => json!({ "refused": refusal.reason, "problem": refusal.problem }),
         }
