@@ -27,6 +27,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 
 pub use mapping::{Mapping, Root};
+pub(crate) use mapping::{is_field, write_field};
 pub use verify::{Inbound, Verified};
 
 use super::{
@@ -273,7 +274,7 @@ pub enum Worth {
 }
 
 /// Reads `value`.
-fn worth(settings: &mut Settings) -> Worth {
+pub fn worth(settings: &mut Settings) -> Worth {
     let read = |text: &str| match text {
         "total" => Some(Worth::Total),
         "subtotal" => Some(Worth::Subtotal),

@@ -108,6 +108,26 @@ impl Mapping {
         }
     }
 
+    /// Writes what the expressions say of `body` into `said`, the JSON of an event, for whoever can correct both.
+    ///
+    /// # Errors
+    /// The first expression that cannot be computed.
+    pub(crate) fn write(&self, body: &Value, said: &mut Value) -> Result<(), Problem> {
+        let headers = HeaderMap::new();
+        let known = variables(body, &headers, None, None);
+        for (field, formula) in self.fields.iter().filter(|(field, _)| !field.starts_with("item.")) {
+            let mut wrong = Vec::new();
+            let value = match field.as_str() {
+                "items" => self.items(formula, &known, &headers, &mut wrong),
+                _ => formula.value(&known),
+            };
+            let value = value.map_err(|why| failed(field, &why))?;
+            wrong.into_iter().next().map_or(Ok(()), Err)?;
+            write_field(said, field, value);
+        }
+        Ok(())
+    }
+
     /// The items: the entries of the list that `items` gives, each as the expressions of `item.…` read it, or as it is.
     fn items(
         &self,
@@ -172,6 +192,18 @@ fn expressions(map: &mut Settings, prefix: &str, mapping: &mut Mapping) {
     let items = mapping.sets("items");
     if prefix.is_empty() && !items && mapping.fields().any(|field| field.starts_with("item.")) {
         map.problem("items", "is missing: the list that the item.… expressions are for");
+    }
+}
+
+/// Whether it is a field of an event that a value alone can be.
+pub(crate) fn is_field(field: &str) -> bool {
+    is_known(field) && !field.starts_with("item.")
+}
+
+/// Writes `value` at `field` of the JSON of an event, in the form that the field has; nothing if it says nothing.
+pub(crate) fn write_field(said: &mut Value, field: &str, value: Value) {
+    if let Some(value) = shaped(field, value) {
+        put(said, field, value);
     }
 }
 
