@@ -2,14 +2,18 @@
 //! to be, and what events its body tells. It is pure: the handler owns the network, the clock and the store. The recipe for
 //! a new one is in CONTRIBUTING.md.
 
+mod calendly;
 mod crm;
+mod generic;
 mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
 mod pipedrive;
+mod salesforce;
 mod shopify;
+mod standard_webhooks;
 mod stripe;
 #[cfg(test)]
 mod testing;
@@ -37,11 +41,15 @@ use crate::{
 
 /// Every kind of source this build understands.
 pub static REGISTRY: &[Descriptor] = &[
+    calendly::DESCRIPTOR,
+    generic::DESCRIPTOR,
     hubspot::DESCRIPTOR,
     lemon_squeezy::DESCRIPTOR,
     paddle::DESCRIPTOR,
     pipedrive::DESCRIPTOR,
+    salesforce::DESCRIPTOR,
     shopify::DESCRIPTOR,
+    standard_webhooks::DESCRIPTOR,
     stripe::DESCRIPTOR,
     woocommerce::DESCRIPTOR,
 ];
