@@ -11,7 +11,7 @@ use std::{
 use axum::http::HeaderMap;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{Id, JoinSet},
 };
 
 use super::{
@@ -22,11 +22,11 @@ use super::{
 };
 use crate::{
     delivery::Schedule,
-    model::{Lookup, RawEvent, Time},
+    model::{Lookup, RawEvent, SourceName, Time},
     store::{StoreError, Waiting},
 };
 
-/// Providers are asked so much at once: most allow ten requests a second.
+/// Each source is asked so much at once: most providers allow ten requests a second.
 const CONCURRENCY: usize = 4;
 /// How often it is looked for events that wait and that nobody told us of.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ impl Lookups {
     /// None; the signature is that of every task of the relay.
     pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
         let mut plans: BTreeMap<Lookup, Plan> = BTreeMap::new();
-        let mut running: BTreeSet<Lookup> = BTreeSet::new();
+        let mut running: BTreeMap<Lookup, Id> = BTreeMap::new();
         let mut tasks: JoinSet<(Lookup, u16, Option<Duration>)> = JoinSet::new();
         let mut swept: Option<Time> = None;
         loop {
@@ -69,25 +69,30 @@ impl Lookups {
                 plans.retain(|lookup, _| waiting.contains(lookup));
                 waiting.into_iter().for_each(|lookup| begin(&mut plans, &running, lookup, now));
             }
-            while tasks.len() < CONCURRENCY
-                && let Some((lookup, tries)) = due(&plans, now)
-            {
+            let wait = loop {
+                let (lookup, tries) = match next(&plans, &running) {
+                    Some((lookup, plan)) if plan.due <= now => (lookup.clone(), plan.tries),
+                    Some((_, plan)) => break plan.due.since(now).min(SWEEP_EVERY),
+                    None => break SWEEP_EVERY,
+                };
                 plans.remove(&lookup);
-                running.insert(lookup.clone());
-                let (desk, fetcher) = (self.desk.clone(), self.fetcher.clone());
-                tasks.spawn(async move {
-                    let again = attempt(&desk, &fetcher, &lookup, tries).await;
-                    (lookup, tries, again)
+                let (desk, fetcher, asked) = (self.desk.clone(), self.fetcher.clone(), lookup.clone());
+                let task = tasks.spawn(async move {
+                    let again = attempt(&desk, &fetcher, &asked, tries).await;
+                    (asked, tries, again)
                 });
-            }
-            let next = plans.values().map(|plan| plan.due.since(now)).min().unwrap_or(SWEEP_EVERY).min(SWEEP_EVERY);
+                running.insert(lookup, task.id());
+            };
             tokio::select! {
                 Some(lookup) = self.wanted.recv() => begin(&mut plans, &running, lookup, self.desk.clock.now()),
                 Some(done) = tasks.join_next() => {
-                    // A task that panicked is found again by the sweep.
-                    let Ok((lookup, tries, again)) = done else {
-                        running.clear();
-                        continue;
+                    let (lookup, tries, again) = match done {
+                        Ok(done) => done,
+                        // A task that panicked: what it asked for is found again by the sweep.
+                        Err(error) => {
+                            running.retain(|_, id| *id != error.id());
+                            continue;
+                        }
                     };
                     running.remove(&lookup);
                     if let Some(wait) = again {
@@ -95,7 +100,7 @@ impl Lookups {
                         plans.insert(lookup, Plan { tries: tries.saturating_add(1), due });
                     }
                 }
-                () = tokio::time::sleep(next.max(Duration::from_millis(20))), if tasks.len() < CONCURRENCY => {}
+                () = tokio::time::sleep(wait.max(Duration::from_millis(20))) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
         }
@@ -103,16 +108,19 @@ impl Lookups {
 }
 
 /// Plans a lookup, unless it is planned or under way.
-fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &BTreeSet<Lookup>, lookup: Lookup, now: Time) {
-    if !running.contains(&lookup) {
+fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &BTreeMap<Lookup, Id>, lookup: Lookup, now: Time) {
+    if !running.contains_key(&lookup) {
         plans.entry(lookup).or_insert(Plan { tries: 0, due: now });
     }
 }
 
-/// The lookup that has been due for longest.
-fn due(plans: &BTreeMap<Lookup, Plan>, now: Time) -> Option<(Lookup, u16)> {
-    let due = plans.iter().filter(|(_, plan)| plan.due <= now).min_by_key(|(_, plan)| plan.due);
-    due.map(|(lookup, plan)| (lookup.clone(), plan.tries))
+/// The lookup that is due first, of the sources that may be asked more at once: one that does not answer keeps no other
+/// waiting.
+fn next<'a, T>(plans: &'a BTreeMap<Lookup, Plan>, running: &BTreeMap<Lookup, T>) -> Option<(&'a Lookup, &'a Plan)> {
+    let mut asked: BTreeMap<&SourceName, usize> = BTreeMap::new();
+    running.keys().for_each(|lookup| *asked.entry(&lookup.source).or_default() += 1);
+    let free = |lookup: &Lookup| asked.get(&lookup.source).is_none_or(|&asked| asked < CONCURRENCY);
+    plans.iter().filter(|(lookup, _)| free(lookup)).min_by_key(|(_, plan)| plan.due)
 }
 
 /// Asks once; when to ask again, if that is of use.
