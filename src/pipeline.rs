@@ -266,23 +266,25 @@ impl Pipeline {
     }
 
     /// Completes an event that waits for a lookup: fills in what `learnt`, the same event as far as its source told of it,
-    /// says, finds its visitor by that, and makes its deliveries due. Without it, the event goes as it is.
+    /// says, looks for its visitor again, and makes its deliveries due.
     ///
     /// # Errors
     /// Of the store; then the event waits on.
     pub async fn looked_up(&self, waiting: Waiting, learnt: Option<RawEvent>) -> Result<(), StoreError> {
         let mut event = waiting.sealed;
+        let mut checkout_tokens = Vec::new();
         if let Some(learnt) = learnt {
-            let checkout_tokens = learnt.context.checkout_tokens.clone();
+            checkout_tokens.clone_from(&learnt.context.checkout_tokens);
             let (learnt, utm) = sealed(learnt, self.config.default_country);
             event.fill_from(&learnt);
             if event.attribution.last.is_none() {
                 event.attribution = attribution::attribute(None, &utm, event.time);
             }
-            let keys = || lookup_keys(&event, &checkout_tokens);
-            if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
-                join(&mut event, &found.visitor, found.joined_by);
-            }
+        }
+        // Its visit may have come meanwhile: it waited for nothing but the lookup.
+        let keys = || lookup_keys(&event, &checkout_tokens);
+        if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
+            join(&mut event, &found.visitor, found.joined_by);
         }
         let mut deliveries = self.route(&event, None);
         // What was handed over to a fallback is on its way there, and nowhere else.

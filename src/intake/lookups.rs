@@ -128,11 +128,11 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) ->
     let later = |after| Some(SCHEDULE.wait(tries.saturating_add(1), after));
     // A source that was taken out: its events go as they are when their time has come.
     let config = desk.sources.get(lookup.source.as_str())?;
-    let waiting = match desk.pipeline.waiting_for(lookup).await {
+    match desk.pipeline.waiting_for(lookup).await {
         Ok(waiting) if waiting.is_empty() => return None,
-        Ok(waiting) => waiting,
+        Ok(_) => {}
         Err(error) => return failed(config, &error, later(None)),
-    };
+    }
     let found = match config.source.look_up(fetcher, &lookup.what).await {
         Ok(found) => found,
         Err(FetchError::Gone) => None,
@@ -143,6 +143,11 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) ->
         }
     };
     desk.tally.looked_up(&config.name);
+    // As they are now: meanwhile, second reports may have told more of them.
+    let waiting = match desk.pipeline.waiting_for(lookup).await {
+        Ok(waiting) => waiting,
+        Err(error) => return failed(config, &error, later(None)),
+    };
     for waiting in waiting {
         let learnt = found.as_ref().and_then(|told| learnt(config, told, &waiting, desk.clock.now()));
         if let Err(error) = desk.pipeline.looked_up(waiting, learnt).await {
@@ -197,7 +202,10 @@ mod tests {
             Draft, Tally,
             sources::{Inbound, Parsed, Refusal, Report, Source, Verified},
         },
-        model::{DestinationId, DestinationName, EventId, EventName, MockClock, NewState, Raw, SourceName, WaitReason},
+        model::{
+            Choice, Consent, DestinationId, DestinationName, EventId, EventName, JoinedBy, MockClock, NewState,
+            Observation, Raw, Utm, Visit, VisitorId, WaitReason,
+        },
         pipeline::{self, Pipeline, Route},
         store::{Stores, conformance, memory},
     };
@@ -233,6 +241,15 @@ mod tests {
     }
 
     fn desk(stores: &Stores, answers: Vec<Result<Option<Told>, FetchError>>, ids: &[DestinationId]) -> Desk {
+        desk_of(stores, Arc::new(Crm(Mutex::new(answers.into()))), ids, destinations::OnUnknownConsent::Send)
+    }
+
+    fn desk_of(
+        stores: &Stores,
+        source: Arc<dyn Source>,
+        ids: &[DestinationId],
+        on_unknown_consent: destinations::OnUnknownConsent,
+    ) -> Desk {
         let purchase = EventName::new("purchase").expect("valid");
         let name = DestinationName::new("out").expect("valid");
         let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
@@ -244,7 +261,6 @@ mod tests {
         };
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
-        let on_unknown_consent = destinations::OnUnknownConsent::Send;
         let events = [purchase].into();
         let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
         let clock = Arc::new(MockClock::at(NOW));
@@ -252,7 +268,6 @@ mod tests {
         let outcomes = delivery::Metrics::default();
         let pipeline = Arc::new(Pipeline::new(stores.clone(), vec![route], config, Arc::clone(&clock) as _, outcomes));
         let crm = SourceName::new("crm").expect("valid");
-        let source = Arc::new(Crm(Mutex::new(answers.into())));
         let config = SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None };
         let sources = Arc::new([("crm".to_owned(), config)].into());
         Desk { pipeline, clock, tally: Tally::default(), body_bytes_max: 1024, sources }
@@ -298,6 +313,98 @@ mod tests {
         assert_eq!((event.user.emails.len(), event.money.is_some(), event.time), (1, true, NOW));
         assert_eq!(event.visitor_id.as_ref().map(|id| id.as_str()), Some("v-1"));
         assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None, "nothing waits for it any more");
+    }
+
+    #[tokio::test]
+    async fn a_visit_that_comes_while_the_source_is_asked_counts_whatever_it_answers() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let source = Arc::new(Crm(Mutex::new([Err(FetchError::Gone)].into())));
+        let desk = desk_of(&stores, source, &ids, destinations::OnUnknownConsent::Skip);
+        let draft =
+            Draft { transaction_id: Some("7".into()), visitor_id: Some("v-1".into()), ..Draft::named("purchase") };
+        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
+        let config = &desk.sources["crm"];
+        desk.take(config, &HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
+        let seen = Observation {
+            visitor_id: VisitorId::new("v-1").expect("valid"),
+            visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
+            clicks: Vec::new(),
+            cookies: Default::default(),
+            consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted },
+            ip: None,
+            user_agent: None,
+            keys: Vec::new(),
+        };
+        desk.pipeline.visit(seen).await.expect("stores");
+        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
+        let fetcher = Fetcher::new().expect("TLS");
+        assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None);
+        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
+        assert_eq!(leased.len(), 1, "the visit brought the consent");
+        assert_eq!(leased[0].event.joined_by, Some(JoinedBy::VisitorId));
+    }
+
+    /// Answers when it is told to.
+    #[derive(Default)]
+    struct Slow {
+        asked: tokio::sync::Notify,
+        go: tokio::sync::Notify,
+    }
+
+    #[async_trait]
+    impl Source for Slow {
+        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
+            Ok(Verified::trusted(inbound))
+        }
+
+        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
+            Ok(Parsed::one(None, Report::ignored("test", "not a conversion")))
+        }
+
+        async fn look_up(&self, _fetcher: &Fetcher, _what: &str) -> Result<Option<Told>, FetchError> {
+            self.asked.notify_one();
+            self.go.notified().await;
+            Ok(Some(contact()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_second_report_tells_while_the_source_is_asked_counts() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let source = Arc::new(Slow::default());
+        let desk = desk_of(&stores, Arc::clone(&source) as _, &ids, destinations::OnUnknownConsent::Skip);
+        let lookup = deal(&desk).await;
+        let asking = tokio::spawn({
+            let desk = desk.clone();
+            async move { attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await }
+        });
+        source.asked.notified().await;
+        let mut again = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
+        again.consent = Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted };
+        let again = Told::new(again, serde_json::json!({}));
+        let config = &desk.sources["crm"];
+        let taken = desk.take(config, &HeaderMap::new(), None, vec![again.into()], NOW).await.expect("works");
+        assert_eq!(taken.duplicates, ["crm:purchase:7"]);
+        source.go.notify_one();
+        assert_eq!(asking.await.expect("ends"), None);
+        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
+        assert_eq!(leased.len(), 1, "the second report brought the consent");
+        assert_eq!(leased[0].event.user.emails.len(), 1);
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_keeps_no_other_waiting() {
+        let lookup = |source: &str, what: usize| Lookup {
+            source: SourceName::new(source).expect("valid"),
+            what: what.to_string(),
+        };
+        let plan = |due| Plan { tries: 0, due };
+        let mut plans: BTreeMap<_, _> = (0..100).map(|i| (lookup("dead", i), plan(NOW))).collect();
+        plans.insert(lookup("well", 1), plan(NOW.plus(LIMIT)));
+        let mut running = BTreeMap::new();
+        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("dead"));
+        running.extend((100..100 + CONCURRENCY).map(|i| (lookup("dead", i), ())));
+        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("well"));
     }
 
     #[tokio::test]
