@@ -121,7 +121,6 @@ impl Desk {
         let mut events = Vec::new();
         let refuse = |taken: &mut Taken, problem: Problem| {
             self.tally.refused(&config.name, now, delivery, "invalid_event", &problem.detail);
-            self.pipeline.metrics.answered(&config.name, "rejected");
             taken.refused.push(problem);
         };
         for (i, report) in reports.into_iter().enumerate() {
@@ -141,7 +140,10 @@ impl Desk {
                             }
                             events.push(event);
                         }
-                        Err(problem) => refuse(&mut taken, problem),
+                        Err(problem) => {
+                            self.pipeline.metrics.answered(&config.name, "rejected");
+                            refuse(&mut taken, problem);
+                        }
                     }
                 }
             }
