@@ -21,7 +21,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    model::{Clock, Digest, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
     pipeline::Pipeline,
     store::{Accepted, StoreError},
     web::{Problem, discard, read_body},
@@ -136,6 +136,7 @@ impl Desk {
                         Ok((event, left_out)) => {
                             for problem in left_out {
                                 let (source, detail) = (&config.name, &problem.detail);
+                                let delivery = delivery.map(word);
                                 tracing::warn!(%source, delivery, %detail, "left out a field of an event");
                             }
                             events.push(event);
