@@ -18,7 +18,7 @@ use super::{
     read::read_draft,
     reconcile::Reconcile,
     sources::{Inbound, Mapping, Parsed, Report, Source, Taken, Told},
-    tally::Tally,
+    tally::{Tally, word},
 };
 use crate::{
     model::{Clock, Digest, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
@@ -182,10 +182,17 @@ pub(super) fn mapped(
         && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
     {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
+        draft.event_id = Some(known_by(&config.name, event, key));
     }
     Ok((draft, left_out.unwrap_or_default()))
+}
+
+/// The id of what the provider knows by `key`. A key that is too long, or would show who somebody is, is known by its hash:
+/// it still has to tell sources and events apart.
+fn known_by(source: &SourceName, event: &str, key: String) -> String {
+    let derived = |key: &str| TransactionId::new(key).and_then(|key| EventId::derive(source, event, &key));
+    let id = derived(&key).or_else(|_| derived(&format!("sha256.{}", Digest::of_token(&key).hex())));
+    id.map_or(key, |id| id.to_string())
 }
 
 fn event(
@@ -202,4 +209,22 @@ fn event(
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
     Ok((event, left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_what_happened_tells_sources_and_events_apart_whatever_it_looks_like() {
+        let known_by = |source: &str, event: &str, key: &str| {
+            known_by(&SourceName::new(source).expect("valid"), event, key.to_owned())
+        };
+        for key in ["77", "ada@example.com", &"x".repeat(250), &"x".repeat(300), "a\nb"] {
+            let ids = [("crm", "lead"), ("crm", "sign_up"), ("erp", "lead")].map(|(s, e)| known_by(s, e, key));
+            assert_eq!(ids[0], known_by("crm", "lead", key), "the same at every delivery");
+            assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
+            assert!(ids.iter().all(|id| id.len() <= 256 && !id.contains('@')), "{ids:?}");
+        }
+    }
 }
