@@ -27,6 +27,9 @@ use crate::{
     web::{Problem, discard, read_body},
 };
 
+/// Where providers name a delivery next to its body: for the log of one that was not read.
+const DELIVERY_HEADERS: [&str; 3] = ["x-shopify-webhook-id", "webhook-id", "x-wc-webhook-delivery-id"];
+
 /// A configured source.
 #[derive(Clone)]
 pub struct SourceConfig {
@@ -81,13 +84,13 @@ async fn receive(
     let read = config.source.verify(&inbound, now).and_then(|verified| config.source.parse(&verified));
     let Parsed { delivery_id, reports } = match read {
         Ok(parsed) => parsed,
-        Err(refusal) => return Err(refused(refusal.reason, None, refusal.problem)),
+        Err(refusal) => {
+            let named = DELIVERY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+            let delivery = named.map_or_else(|| id_of(&body), str::to_owned);
+            return Err(refused(refusal.reason, Some(&delivery), refusal.problem));
+        }
     };
-    // Where neither the provider nor its event says what tells deliveries apart, their content does.
-    let delivery = delivery_id.clone().unwrap_or_else(|| {
-        let hex: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("body.{hex}")
-    });
+    let delivery = delivery_id.unwrap_or_else(|| id_of(&body));
     let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
     if let Some(reply) = config.source.answer(&taken) {
         let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
@@ -102,6 +105,12 @@ async fn receive(
     let status = if only_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let body = json!({ "accepted": accepted, "duplicates": duplicates, "ignored": ignored, "refused": refused });
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+}
+
+/// What tells a delivery from others where neither the provider nor its event does: its content.
+fn id_of(body: &[u8]) -> String {
+    let hex: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("body.{hex}")
 }
 
 impl Desk {
