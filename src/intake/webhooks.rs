@@ -91,7 +91,8 @@ async fn receive(
         }
     };
     let delivery = delivery_id.unwrap_or_else(|| id_of(&body));
-    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
+    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await;
+    let taken = taken.map_err(|error| refused("not_stored", Some(&delivery), error.into()))?;
     if let Some(reply) = config.source.answer(&taken) {
         let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
         let kind = HeaderValue::from_static(reply.content_type);
