@@ -234,6 +234,29 @@ impl Pipeline {
         self.complete(&visitor).await
     }
 
+    /// The visitor of this id, or else the first that one of `keys` leads to.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn visitor(&self, id: Option<&VisitorId>, keys: &[IdentityKey]) -> Result<Option<Visitor>, StoreError> {
+        Ok(context::find(&self.stores, id, || keys.to_vec())?.map(|found| found.visitor))
+    }
+
+    /// Stores what was seen of several visitors, or several times of one, at once, and completes the events that wait for
+    /// them. `landings` of it are counted as visits.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn saw(&self, seen: Vec<Observation>, landings: u64) -> Result<(), StoreError> {
+        let visitors: BTreeSet<VisitorId> = seen.iter().map(|seen| seen.visitor_id.clone()).collect();
+        self.stores.visits.remember(seen).await?;
+        self.metrics.visits.inc_by(landings);
+        for visitor in visitors {
+            self.complete(&visitor).await?;
+        }
+        Ok(())
+    }
+
     /// Completes events whose visit was stored just before the process died.
     ///
     /// # Errors
@@ -277,6 +300,7 @@ impl Pipeline {
             checkout_tokens.clone_from(&learnt.context.checkout_tokens);
             let (learnt, utm) = sealed(learnt, self.config.default_country);
             event.fill_from(&learnt);
+            event.properties.add(&learnt.properties);
             if event.attribution.last.is_none() {
                 event.attribution = attribution::attribute(None, &utm, event.time);
             }

@@ -13,6 +13,7 @@ mod demo;
 mod destinations;
 mod events;
 mod health;
+mod import;
 mod preview;
 mod reconcile;
 mod relay;
@@ -53,6 +54,8 @@ enum Command {
     Preview(preview::Arguments),
     /// Run the strict stand-ins for the ad platforms, to test an integration against
     Sandbox(sandbox::Arguments),
+    /// Post the rows of a CSV or JSON lines file to a running relay; may be run again until all are taken
+    Import(import::Arguments),
     /// Look at events of a running relay
     #[command(subcommand)]
     Events(events::Arguments),
@@ -89,6 +92,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Check(arguments) => check::run(&arguments).await,
             Command::Preview(arguments) => preview::run(&arguments).await,
             Command::Sandbox(arguments) => sandbox::run(arguments).await,
+            Command::Import(arguments) => import::run(arguments).await,
             Command::Events(arguments) => events::run(arguments).await,
             Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
             Command::Destinations(arguments) => destinations::run(arguments).await,

@@ -74,7 +74,7 @@ fn told(at: Time, now: Time) -> String {
 }
 
 /// A span in its largest whole unit.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -19,7 +19,7 @@ use crate::{
         self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
-    model::{DestinationName, EventName, Problem, Settings, SourceName},
+    model::{Currency, DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,
@@ -71,7 +71,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let visits_path = settings.section("capture", |section| {
         section.parsed("visits_path", "a path such as /v1/visits that nothing else has", |text| {
             let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            let taken = PATHS_TAKEN.contains(&text) || text.starts_with("/files/");
+            let taken = PATHS_TAKEN.contains(&text) || text.starts_with("/files/") || intake::segment::has_path(text);
             (text.starts_with('/') && text.len() > 1 && plain && !taken).then(|| text.to_owned())
         })
     });
@@ -89,6 +89,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let mut posted: Vec<SourceConfig> = Vec::new();
     settings.tables("sources", |section| posted.extend(source(section, public_url.as_deref(), &mut sources)));
     intake.sources = posted;
+    intake.segment.trusted_proxies = trusted_proxies.clone();
     let files = store.path.join("files").display().to_string();
     let mut names = BTreeSet::new();
     let destinations = settings.tables("destinations", |section| {
@@ -185,8 +186,21 @@ fn intake_section(section: &mut Settings) -> (intake::Config, BTreeSet<SourceNam
         body_bytes_max: section.number("body_bytes_max", 1024..=64 << 20).unwrap_or(1),
         batch_max: section.number("batch_max", 1..=10_000).unwrap_or(1),
         sources: Vec::new(),
+        segment: section.section("segment", |section| segment_section(section, default_country)),
     };
     (config, sources, default_country)
+}
+
+/// The Segment API; its proxies are those of `[public]`.
+fn segment_section(section: &mut Settings, default_country: Option<Country>) -> intake::segment::Config {
+    intake::segment::Config {
+        worth: sources::worth(section),
+        currency: section
+            .parsed("currency", "an ISO 4217 currency code such as EUR", |text| Currency::parse(text).ok()),
+        ad_consent: section.text("ad_consent"),
+        trusted_proxies: TrustedProxies::default(),
+        default_country,
+    }
 }
 
 /// A source of webhooks; `known` are the names of the sources so far, and of this one after it.

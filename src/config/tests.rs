@@ -40,6 +40,14 @@ fn of_example() -> BTreeMap<String, String> {
         ("WOO_SECRET", "woo"),
         ("WOO_KEY", "woo-key"),
         ("WOO_API_SECRET", "woo-secret"),
+        ("HUBSPOT_SECRET", "hubspot"),
+        ("HUBSPOT_TOKEN", "pat-hubspot"),
+        ("PIPEDRIVE_PASSWORD", "pipedrive"),
+        ("PIPEDRIVE_TOKEN", "pipedrive-token"),
+        ("SHOPIFY_SECRET", "shopify"),
+        ("SHOPIFY_TOKEN", "shpat_1"),
+        ("STRIPE_SECRET", "whsec_stripe"),
+        ("STRIPE_KEY", "rk_live_stripe"),
     ])
 }
 
@@ -154,6 +162,8 @@ fn every_key_that_is_known_is_in_the_example() {
         ("destinations.import-file.", "hold_after_click"),
         ("destinations.analytics.", "hold_after_click"),
         ("destinations.analytics.", "base_url"),
+        ("sources.shopify-shop.api.", "client_id"),
+        ("sources.shopify-shop.api.", "client_secret"),
     ];
     let mut example = Value::Table(whole_example().parse().expect("TOML"));
     let mut found = BTreeMap::new();

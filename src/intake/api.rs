@@ -1,4 +1,4 @@
-//! `POST /v1/events`: one event, or a batch with an answer for each.
+//! `POST /v1/events`: one event, a batch with an answer for each, or one event on each line (`ndjson`).
 
 use axum::{
     Router,
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Intake,
+    Intake, ndjson,
     read::Reader,
     wire::{Batch, Post},
 };
@@ -36,27 +36,33 @@ pub fn read_event(body: &[u8], source: &SourceName, now: Time) -> Result<RawEven
 }
 
 #[derive(Serialize)]
-struct Answers {
-    results: Vec<Answer>,
+pub(super) struct Answers {
+    pub(super) results: Vec<Answer>,
 }
 
+/// What became of one event.
 #[derive(Serialize)]
-struct Answer {
+pub(super) struct Answer {
+    /// The line it stood on, in a body that is read line by line.
     #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<EventId>,
-    status: &'static str,
+    pub(super) line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
+    pub(super) event_id: Option<EventId>,
+    pub(super) status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<Problem>,
 }
 
 impl Answer {
-    fn refused(event_id: Option<EventId>, problem: Problem) -> Self {
-        Self { event_id, status: "rejected", problem: Some(problem) }
+    pub(super) fn refused(event_id: Option<EventId>, problem: Problem) -> Self {
+        Self { line: None, event_id, status: "rejected", problem: Some(problem) }
     }
 }
 
 async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let source = match intake.keys.owner(&headers).and_then(|source| require_json(&headers).map(|()| source)) {
+    let lines = ndjson::is_ndjson(&headers);
+    let typed = || if lines { Ok(()) } else { require_json(&headers) };
+    let source = match intake.keys.owner(&headers).and_then(|source| typed().map(|()| source)) {
         Ok(source) => source,
         Err(problem) => {
             discard(body).await;
@@ -64,6 +70,9 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
         }
     };
     intake.tally.came(&source, intake.clock.now());
+    if lines {
+        return Ok(ndjson::accept(&intake, &source, body).await);
+    }
     let body = read_body(body, intake.body_bytes_max).await?;
     let mut post: Post<'_> = read_json(&body, "").inspect_err(|problem| refused(&intake, &source, problem))?;
     let now = intake.clock.now();
@@ -75,14 +84,14 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
     batch(&intake, &source, events, now).await
 }
 
-fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
+pub(super) fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
     let Problem { kind, pointer, .. } = problem;
     tracing::debug!(%source, problem = kind, pointer, "refused an event");
     intake.pipeline.metrics.answered(source, "rejected");
     intake.tally.refused(source, intake.clock.now(), None, "invalid_event", &problem.detail);
 }
 
-fn tally(intake: &Intake, source: &SourceName, answers: &[Answer]) {
+pub(super) fn tally(intake: &Intake, source: &SourceName, answers: &[Answer]) {
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     intake.tally.took(source, count("accepted"), count("duplicate"));
 }
@@ -136,23 +145,26 @@ async fn batch(intake: &Intake, source: &SourceName, events: Vec<&RawValue>, now
         })
         .collect();
     tally(intake, source, &results);
-    let wrong = results.iter().filter(|answer| answer.problem.is_some()).count();
-    let status = match wrong {
+    Ok(json(status(&results), &Answers { results }))
+}
+
+/// The status that says whether all, some or none of the events were taken.
+pub(super) fn status(results: &[Answer]) -> StatusCode {
+    match results.iter().filter(|answer| answer.problem.is_some()).count() {
         0 => StatusCode::ACCEPTED,
         n if n == results.len() => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::MULTI_STATUS,
-    };
-    Ok(json(status, &Answers { results }))
+    }
 }
 
-fn answer(event_id: EventId, accepted: Accepted, base: &str) -> Answer {
+pub(super) fn answer(event_id: EventId, accepted: Accepted, base: &str) -> Answer {
     match accepted {
-        Accepted::New => Answer { event_id: Some(event_id), status: "accepted", problem: None },
+        Accepted::New => Answer { line: None, event_id: Some(event_id), status: "accepted", problem: None },
         // The id it is known by: where the timeline is found.
-        Accepted::Duplicate(known) => Answer { event_id: Some(known), status: "duplicate", problem: None },
+        Accepted::Duplicate(known) => Answer { line: None, event_id: Some(known), status: "duplicate", problem: None },
         // The known conversion with another value: what was accepted is the restatement of it.
         Accepted::Restates(restatement) => {
-            Answer { event_id: Some(restatement.event_id), status: "accepted", problem: None }
+            Answer { line: None, event_id: Some(restatement.event_id), status: "accepted", problem: None }
         }
         Accepted::Conflict(name) => {
             Answer::refused(Some(event_id), Problem::id_conflict(format!("{base}/event_id"), name.as_str()))
@@ -160,7 +172,7 @@ fn answer(event_id: EventId, accepted: Accepted, base: &str) -> Answer {
     }
 }
 
-fn json(status: StatusCode, answers: &Answers) -> Response {
+pub(super) fn json(status: StatusCode, answers: &Answers) -> Response {
     match serde_json::to_vec(answers) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(_) => Problem::internal().into_response(),

@@ -196,6 +196,17 @@ impl Draft {
         over(&mut user.date_of_birth, theirs.date_of_birth);
         over(&mut user.gender, theirs.gender);
         all(&mut user.external_ids, theirs.external_ids);
+        all(&mut user.external_id_digests, theirs.external_id_digests);
+        let (given, digests) = (&mut user.meta_digests, theirs.meta_digests);
+        all(&mut given.phones, digests.phones);
+        over(&mut given.first_name, digests.first_name);
+        over(&mut given.last_name, digests.last_name);
+        over(&mut given.city, digests.city);
+        over(&mut given.region, digests.region);
+        over(&mut given.postal_code, digests.postal_code);
+        over(&mut given.country, digests.country);
+        over(&mut given.date_of_birth, digests.date_of_birth);
+        over(&mut given.gender, digests.gender);
         over(&mut user.lead_id, theirs.lead_id);
         let (context, theirs) = (&mut self.context, other.context);
         over(&mut context.ip, theirs.ip);
@@ -242,6 +253,8 @@ impl Draft {
             })
         };
         let (user, context) = (&self.user, &self.context);
+        let given = &user.meta_digests;
+        let digest = |digest: &Option<crate::model::Digest>| digest.as_ref().map(crate::model::Digest::hex);
         let mut shown = json!({
             "event": self.event,
             "event_id": self.event_id,
@@ -267,6 +280,18 @@ impl Draft {
                 "date_of_birth": one(user.date_of_birth.as_ref()),
                 "gender": one(user.gender.as_ref()),
                 "external_id": list(&user.external_ids),
+                "external_id_sha256": hex(&user.external_id_digests),
+                "meta_sha256": {
+                    "phone": hex(&given.phones),
+                    "first_name": digest(&given.first_name),
+                    "last_name": digest(&given.last_name),
+                    "city": digest(&given.city),
+                    "region": digest(&given.region),
+                    "postal_code": digest(&given.postal_code),
+                    "country": digest(&given.country),
+                    "date_of_birth": digest(&given.date_of_birth),
+                    "gender": digest(&given.gender),
+                },
                 "lead_id": user.lead_id,
             },
             "context": {

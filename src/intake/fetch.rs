@@ -51,6 +51,8 @@ pub enum Credential {
     Basic(String, Secret),
     /// A header of its own.
     Header(&'static str, Secret),
+    /// None: what is asked for is a credential.
+    None,
 }
 
 /// An answer.
@@ -90,6 +92,20 @@ impl Fetcher {
         self.send(self.client.request(Method::GET, url).query(query), credential).await
     }
 
+    /// The same, with one header more.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn get_with(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        credential: &Credential,
+        (name, value): (&str, &str),
+    ) -> Result<Fetched, FetchError> {
+        self.send(self.client.request(Method::GET, url).query(query).header(name, value), credential).await
+    }
+
     /// What is answered to `body`.
     ///
     /// # Errors
@@ -105,6 +121,7 @@ impl Fetcher {
             Credential::Bearer(token) => request.bearer_auth(token.expose()),
             Credential::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
             Credential::Header(name, value) => request.header(*name, value.expose()),
+            Credential::None => request,
         };
         let mut answer = request.send().await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();

@@ -169,7 +169,7 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     draft.event = Some(event.name.to_string());
     let unsound = |detail: &str| tracing::warn!(source = %config.name, detail, "left out something that was looked up");
     if let Some(map) = &config.map {
-        match map.apply(&told.body, &HeaderMap::new(), &mut draft) {
+        match map.apply(&told.body, told.root.as_ref(), &HeaderMap::new(), &mut draft) {
             Ok(left_out) => left_out.iter().for_each(|problem| unsound(&problem.detail)),
             Err(problem) => unsound(&problem.detail),
         }
@@ -177,6 +177,7 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
+    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string);
     draft.time = None;
     let (learnt, left_out) = read_draft(draft, &config.name, now);
     left_out.iter().for_each(|problem| unsound(&problem.detail));

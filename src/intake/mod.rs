@@ -1,12 +1,15 @@
-//! Events in: the native API, and the webhooks of shops, payment services and CRMs.
+//! Events in: the native API, the Segment API, and the webhooks of shops, payment services and CRMs.
 
 mod api;
 mod draft;
 pub mod fetch;
 mod lookups;
+mod meta;
+mod ndjson;
 mod overview;
 mod read;
 mod reconcile;
+pub mod segment;
 pub mod sources;
 mod tally;
 mod webhooks;
@@ -45,6 +48,8 @@ pub struct Config {
     pub batch_max: usize,
     /// Who posts to `/webhooks/{source}`.
     pub sources: Vec<SourceConfig>,
+    /// The Segment API.
+    pub segment: segment::Config,
 }
 
 /// What the handlers share.
@@ -102,7 +107,10 @@ pub fn build(
         sources: Arc::new(sources),
     };
     let intake = Intake { pipeline, clock, keys, tally: tally.clone(), body_bytes_max, batch_max };
-    let public = api::router(intake).merge(webhooks::router(desk.clone()));
+    let public = api::router(intake.clone())
+        .merge(segment::router(intake.clone(), &config.segment))
+        .merge(meta::router(intake))
+        .merge(webhooks::router(desk.clone()));
     let mut tasks: Vec<Task> = Vec::new();
     let fetcher = Fetcher::new()?;
     if let Some(lookups) = lookups::lookups(desk.clone(), fetcher.clone()) {

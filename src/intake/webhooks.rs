@@ -30,6 +30,9 @@ use crate::{
 /// Where providers name a delivery next to its body: for the log of one that was not read.
 const DELIVERY_HEADERS: [&str; 3] = ["x-shopify-webhook-id", "webhook-id", "x-wc-webhook-delivery-id"];
 
+/// Why an entry is ignored for which the map names no event.
+const NOT_MAPPED: &str = "not mapped";
+
 /// A configured source.
 #[derive(Clone)]
 pub struct SourceConfig {
@@ -143,7 +146,12 @@ impl Desk {
                     let fallback =
                         delivery.map(|delivery| if i == 0 { delivery.into() } else { format!("{delivery}.{i}") });
                     match event(config, headers, *told, fallback, now) {
-                        Ok((event, left_out)) => {
+                        Ok(None) => {
+                            // The topic is what the map read it from, which is the provider's own affair.
+                            self.tally.ignored(&config.name, "", NOT_MAPPED);
+                            taken.ignored += 1;
+                        }
+                        Ok(Some((event, left_out))) => {
                             for problem in left_out {
                                 let (source, detail) = (&config.name, &problem.detail);
                                 let delivery = delivery.map(word);
@@ -186,8 +194,9 @@ pub(super) fn mapped(
     told: Told,
     fallback: Option<String>,
 ) -> Result<(Draft, Vec<Problem>), Problem> {
-    let Told { mut draft, key, body, .. } = told;
-    let left_out = config.map.as_ref().map(|map| map.apply(&body, headers, &mut draft)).transpose()?;
+    let Told { mut draft, key, body, root, .. } = told;
+    let map = config.map.as_ref();
+    let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     if draft.event_id.is_none()
         && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
@@ -205,20 +214,24 @@ fn known_by(source: &SourceName, event: &str, key: String) -> String {
     id.map_or(key, |id| id.to_string())
 }
 
+/// The event, and what was left out of it; nothing if the map is to say what happened, and says nothing.
 fn event(
     config: &SourceConfig,
     headers: &HeaderMap,
     told: Told,
     fallback: Option<String>,
     now: Time,
-) -> Result<(RawEvent, Vec<Problem>), Problem> {
+) -> Result<Option<(RawEvent, Vec<Problem>)>, Problem> {
     let lookup = told.lookup.clone();
     let (draft, mut left_out) = mapped(config, headers, told, fallback)?;
+    if draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event")) {
+        return Ok(None);
+    }
     let (event, more) = read_draft(draft, &config.name, now);
     left_out.extend(more);
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
-    Ok((event, left_out))
+    Ok(Some((event, left_out)))
 }
 
 #[cfg(test)]

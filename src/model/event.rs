@@ -127,6 +127,19 @@ impl Properties {
         text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
+    /// Takes from `other` the properties that are missing here.
+    pub fn add(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        let mut object = other.object();
+        object.extend(self.object());
+        // What was read can be written.
+        if let Ok(both) = Self::new(&object) {
+            *self = both;
+        }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -125,6 +125,22 @@ impl EventId {
     pub fn derive(source: &SourceName, event: &str, transaction: &TransactionId) -> Result<Self, InvalidId> {
         Self::new(format!("{source}:{event}:{transaction}"))
     }
+
+    /// The id here of an event that shares its own with another event of the same giver, who tells events apart by name
+    /// and id together, as Meta does.
+    ///
+    /// # Errors
+    /// [`InvalidId::TooLong`] when the two together are too long.
+    pub fn shared(&self, event: &str) -> Result<Self, InvalidId> {
+        Self::new(format!("{self}#{event}"))
+    }
+
+    /// The id its giver knows it by, together with its name: what [`EventId::shared`] was made from, else itself.
+    #[must_use]
+    pub fn own(&self, event: &str) -> &str {
+        let own = self.0.strip_suffix(event).and_then(|rest| rest.strip_suffix('#'));
+        own.filter(|own| !own.is_empty()).unwrap_or(&self.0)
+    }
 }
 
 fn mint(now: super::Time) -> String {
@@ -144,6 +160,16 @@ mod tests {
         assert_eq!(EventId::new("a\nb"), Err(InvalidId::ControlCharacter));
         assert_eq!(EventId::new("order-ada@example.com"), Err(InvalidId::ContactData));
         assert!(EventId::new("order@2x").is_ok(), "an @ alone is no address");
+    }
+
+    #[test]
+    fn an_id_that_two_events_share_is_told_apart_by_the_name() {
+        let id = EventId::new("page-7").expect("valid");
+        let shared = id.shared("view_item").expect("valid");
+        assert_eq!((shared.as_str(), shared.own("view_item")), ("page-7#view_item", "page-7"));
+        assert_eq!((shared.own("purchase"), id.own("view_item")), ("page-7#view_item", "page-7"));
+        assert_eq!(EventId::new("#purchase").expect("valid").own("purchase"), "#purchase");
+        assert_eq!(EventId::new("a".repeat(250)).expect("valid").shared("purchase"), Err(InvalidId::TooLong));
     }
 
     #[test]

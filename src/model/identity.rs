@@ -212,11 +212,40 @@ impl Spelled {
         Self { meta: Some(digest), google: Some(digest) }
     }
 
+    /// A digest that was given to us as Meta spells it: of no use to anybody else.
+    #[must_use]
+    pub const fn for_meta(digest: Digest) -> Self {
+        Self { meta: Some(digest), google: None }
+    }
+
     /// Whether no platform can use it.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.meta.is_none() && self.google.is_none()
     }
+}
+
+/// Contact details that their giver hashed as Meta spells them, where other platforms spell them otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct MetaDigests {
+    /// Phone numbers: digits only, where Google has a `+` before them.
+    pub phones: Vec<Digest>,
+    /// Given name: with its punctuation, which Google leaves out.
+    pub first_name: Option<Digest>,
+    /// Family name, likewise.
+    pub last_name: Option<Digest>,
+    /// City: Google takes it in clear, as the three below.
+    pub city: Option<Digest>,
+    /// State, county or province.
+    pub region: Option<Digest>,
+    /// Postal code.
+    pub postal_code: Option<Digest>,
+    /// Country.
+    pub country: Option<Digest>,
+    /// Date of birth: Google does not take it.
+    pub date_of_birth: Option<Digest>,
+    /// Gender: likewise.
+    pub gender: Option<Digest>,
 }
 
 /// A person as posted. Lives in memory during the request only.
@@ -250,6 +279,10 @@ pub struct RawUser {
     pub gender: Option<Raw<kind::Gender>>,
     /// The giver's own customer ids.
     pub external_ids: Vec<Raw<kind::ExternalId>>,
+    /// Customer ids that their giver hashed.
+    pub external_id_digests: Vec<Digest>,
+    /// What their giver hashed for Meta alone.
+    pub meta_digests: MetaDigests,
     /// Meta's lead id: 15 to 17 digits, sent in clear.
     pub lead_id: Option<u64>,
 }

@@ -25,7 +25,9 @@ pub use event::{
     RawEvent, SealedEvent,
 };
 pub use id::{DestinationName, EventId, InvalidId, SourceName, TransactionId, VisitorId};
-pub use identity::{Digest, IdentityKey, IdentityKind, InvalidDigest, Normal, Raw, RawUser, SealedUser, Spelled, kind};
+pub use identity::{
+    Digest, IdentityKey, IdentityKind, InvalidDigest, MetaDigests, Normal, Raw, RawUser, SealedUser, Spelled, kind,
+};
 pub(crate) use identity::{contains_email, looks_like_contact_data};
 pub use money::{Currency, InvalidMoney, Money, parse_decimal};
 pub use sensitive::{Secret, Sensitive};

@@ -40,24 +40,32 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
         (complete && !code.is_empty()).then(|| Sensitive::new(code.to_owned()))
     });
 
+    let given = &raw.meta_digests;
+    let for_meta = given.phones.iter().map(|digest| Spelled::for_meta(*digest));
     SealedUser {
         emails: several(
             raw.emails.iter().map(|email| spell(|dialect| dialect.email(email))),
-            raw.email_digests.iter().copied(),
+            raw.email_digests.iter().map(|digest| Spelled::given(*digest)),
         ),
         phones: several(
             telephones.map(|phone| spell(|dialect| dialect.phone(&phone))),
-            raw.phone_digests.iter().copied(),
+            raw.phone_digests.iter().map(|digest| Spelled::given(*digest)).chain(for_meta),
         ),
-        first_name,
-        last_name,
+        first_name: or_given(first_name, given.first_name),
+        last_name: or_given(last_name, given.last_name),
         street: each(raw.street.as_ref(), |dialect, street| dialect.street(street)),
-        city: each(raw.city.as_ref(), |dialect, city| dialect.city(city)),
-        region: each(raw.region.as_ref(), |dialect, region| dialect.region(region)),
-        postal_code: each(raw.postal_code.as_ref(), |dialect, code| dialect.postal_code(code)),
-        country: each(country.as_ref(), |dialect, &country| dialect.country(country)),
-        date_of_birth: each(birth.as_ref(), |dialect, &date| dialect.date_of_birth(date)),
-        gender: each(gender.as_ref(), |dialect, &gender| dialect.gender(gender)),
+        city: or_given(each(raw.city.as_ref(), |dialect, city| dialect.city(city)), given.city),
+        region: or_given(each(raw.region.as_ref(), |dialect, region| dialect.region(region)), given.region),
+        postal_code: or_given(
+            each(raw.postal_code.as_ref(), |dialect, code| dialect.postal_code(code)),
+            given.postal_code,
+        ),
+        country: or_given(each(country.as_ref(), |dialect, &country| dialect.country(country)), given.country),
+        date_of_birth: or_given(
+            each(birth.as_ref(), |dialect, &date| dialect.date_of_birth(date)),
+            given.date_of_birth,
+        ),
+        gender: or_given(each(gender.as_ref(), |dialect, &gender| dialect.gender(gender)), given.gender),
         external_ids: external_ids(raw),
         country_code: country.map(|country| Sensitive::new(country.alpha2().to_owned())),
         postal_code_clear,
@@ -78,9 +86,14 @@ fn each<T, K>(value: Option<&T>, by: impl Fn(&dyn Dialect, &T) -> Option<Normal<
     value.map(|value| spell(|dialect| by(dialect, value))).unwrap_or_default()
 }
 
+/// A value as spelled from its text; for Meta, else, the digest that its giver made.
+const fn or_given(spelled: Spelled, digest: Option<Digest>) -> Spelled {
+    if spelled.meta.is_some() { spelled } else { Spelled { meta: digest, ..spelled } }
+}
+
 /// The usable ones of several values and of digests that came as such: each once, in their order, at most
 /// [`IDENTIFIERS_MAX`]. A digest that an earlier value already has, in any spelling, says nothing new.
-fn several(values: impl Iterator<Item = Spelled>, digests: impl Iterator<Item = Digest>) -> Vec<Spelled> {
+fn several(values: impl Iterator<Item = Spelled>, digests: impl Iterator<Item = Spelled>) -> Vec<Spelled> {
     let mut kept: Vec<Spelled> = Vec::new();
     for spelled in values.filter(|spelled| !spelled.is_empty()) {
         if kept.len() == IDENTIFIERS_MAX {
@@ -90,12 +103,12 @@ fn several(values: impl Iterator<Item = Spelled>, digests: impl Iterator<Item = 
             kept.push(spelled);
         }
     }
-    for digest in digests {
+    for given in digests {
         if kept.len() == IDENTIFIERS_MAX {
             return kept;
         }
-        if !kept.iter().any(|known| known.meta == Some(digest) || known.google == Some(digest)) {
-            kept.push(Spelled::given(digest));
+        if !kept.iter().any(|known| known.meta == given.meta || known.google == given.meta) {
+            kept.push(given);
         }
     }
     kept
@@ -107,12 +120,12 @@ fn several(values: impl Iterator<Item = Spelled>, digests: impl Iterator<Item = 
 /// Source: `capi_param_builder_python` 1.3.2, `piiUtil`, read 2026-11-20.
 fn external_ids(raw: &RawUser) -> Vec<Digest> {
     let mut kept = Vec::new();
-    for id in &raw.external_ids {
+    let hashed = raw.external_ids.iter().filter_map(|id| {
         let spelled: String = id.expose().to_lowercase().chars().filter(|&c| !dialect::is_space(c)).collect();
-        if let Some(digest) = Normal::<ExternalId>::new(spelled).as_ref().map(Digest::of)
-            && kept.len() < IDENTIFIERS_MAX
-            && !kept.contains(&digest)
-        {
+        Normal::<ExternalId>::new(spelled).as_ref().map(Digest::of)
+    });
+    for digest in hashed.chain(raw.external_id_digests.iter().copied()) {
+        if kept.len() < IDENTIFIERS_MAX && !kept.contains(&digest) {
             kept.push(digest);
         }
     }

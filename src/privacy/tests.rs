@@ -3,7 +3,7 @@
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::model::Raw;
+use crate::model::{MetaDigests, Raw};
 
 fn of(text: &str) -> Digest {
     Digest::of_token(text)
@@ -114,6 +114,32 @@ fn declared_digests_pass_through_once() {
     let sealed = seal_user(&person, None);
     assert_eq!(sealed.emails, [both("a.b@gmail.com", "ab@gmail.com"), Spelled::given(of("other@example.com"))]);
     assert_eq!(sealed.phones, [Spelled::given(of("16505551212"))]);
+}
+
+#[test]
+fn a_digest_made_for_meta_goes_to_meta_alone_and_a_text_wins_over_it() {
+    let meta_digests = MetaDigests {
+        phones: vec![of("16505551212"), of("16505551213")],
+        first_name: Some(of("mary-ann")),
+        last_name: Some(of("smith")),
+        city: Some(of("london")),
+        country: Some(of("gb")),
+        ..MetaDigests::default()
+    };
+    let person = RawUser {
+        phones: vec![Raw::new("+1 650 555 1212")],
+        last_name: Some(Raw::new("O'Neill")),
+        external_ids: vec![Raw::new("Cust 7")],
+        external_id_digests: vec![of("cust7"), of("Cust-8")],
+        meta_digests,
+        ..RawUser::default()
+    };
+    let sealed = seal_user(&person, None);
+    assert_eq!(sealed.phones, [both("16505551212", "+16505551212"), Spelled::for_meta(of("16505551213"))]);
+    assert_eq!((sealed.first_name, sealed.last_name), (Spelled::for_meta(of("mary-ann")), both("o'neill", "oneill")));
+    assert_eq!((sealed.city, sealed.region), (Spelled::for_meta(of("london")), Spelled::default()));
+    assert_eq!((sealed.country, sealed.country_code), (Spelled::for_meta(of("gb")), None));
+    assert_eq!(sealed.external_ids, [of("cust7"), of("Cust-8")]);
 }
 
 #[test]

@@ -28,7 +28,14 @@ impl<T: Clone> Keys<T> {
         let given = headers.get(header::AUTHORIZATION).ok_or(Problem::unauthorized(missing))?;
         let key = given.to_str().ok().and_then(|text| text.split_once(' '));
         let key = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
-        let given: [u8; 32] = Sha256::digest(key.ok_or(Problem::unauthorized(missing))?).into();
+        let owner = self.owner_of(key.ok_or(Problem::unauthorized(missing))?);
+        owner.ok_or(Problem::unauthorized("this key is not known; check it against the configuration"))
+    }
+
+    /// Whose key this is, however it came.
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> Option<T> {
+        let given: [u8; 32] = Sha256::digest(key).into();
         let mut owner = None;
         for (known, whose) in &self.0 {
             // No early end: the time tells nothing about which key was close.
@@ -36,7 +43,7 @@ impl<T: Clone> Keys<T> {
                 owner = Some(whose.clone());
             }
         }
-        owner.ok_or(Problem::unauthorized("this key is not known; check it against the configuration"))
+        owner
     }
 }
 
@@ -68,6 +75,7 @@ mod tests {
             assert_eq!(keys.owner(&headers(bad)).expect_err(bad).status, 401);
         }
         assert_eq!(keys.owner(&HeaderMap::new()).expect_err("none").status, 401);
+        assert_eq!((keys.owner_of("k1"), keys.owner_of("k3"), keys.owner_of("")), (Some("shop"), None, None));
         assert!(Keys::<()>::new([]).owner(&headers("Bearer ")).is_err());
     }
 

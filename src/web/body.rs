@@ -10,8 +10,8 @@ use bytes::BytesMut;
 
 use super::Problem;
 
-/// A client that takes longer to send its body is cut off.
-const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// A client that takes longer to send its body, or one line of a body that is read line by line, is cut off.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// So much of a body that nobody wants is read before the answer.
 const DISCARDED_MAX: usize = 32 << 20;
 
@@ -68,7 +68,8 @@ async fn whole(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Err
     Ok(Some(if several.is_empty() { first } else { several.freeze() }))
 }
 
-async fn part(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+/// What arrives of the body next; `None` at its end, an error if it broke off.
+pub async fn part(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
     // Trailers say nothing to us.
     Some(frame.map(|frame| frame.into_data().unwrap_or_default()))

@@ -159,5 +159,6 @@ pub fn user(wire: UserWire) -> Result<RawUser, (&'static str, String)> {
         gender: wire.gender,
         external_ids: list(wire.external_id),
         lead_id: wire.lead_id.map(|id| id.0),
+        ..RawUser::default()
     })
 }

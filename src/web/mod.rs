@@ -10,7 +10,7 @@ mod listener;
 mod problem;
 
 pub use auth::{Keys, basic_matches};
-pub use body::{discard, read_body, require_json};
+pub use body::{BODY_TIME_MAX, discard, part, read_body, require_json};
 pub use client::{Network, TrustedProxies};
 pub use fields::{ConsentWire, LeadId, OneOrMany, UserWire, consent, cut, page_problem, user};
 pub use files::{ServedFile, files_router};

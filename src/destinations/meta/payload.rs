@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::IpAddr};
 use bytes::Bytes;
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde::{Serialize, Serializer, ser::Error as _};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{Meta, config::Ldu, fbc, happened_at};
 use crate::model::{
@@ -26,9 +26,10 @@ const TOO_LITTLE: [&[&str]; 4] = [
     &["ln", "ge"],
 ];
 
-/// The `custom_data` keys that are ours: a custom property of such a name is left out, as a value of a wrong shape
-/// there makes Meta refuse the batch. Meta's other names (`content_name`, `search_string`, …) are free for properties.
-const OURS: [&str; 9] = [
+/// The keys that are ours: a custom property of such a name is left out of `custom_data`, as a value of a wrong shape
+/// there makes Meta refuse the batch; some are looked at where they belong. Meta's other names (`content_name`,
+/// `search_string`, …) are free for properties.
+const OURS: [&str; 12] = [
     "value",
     "currency",
     "order_id",
@@ -38,7 +39,13 @@ const OURS: [&str; 9] = [
     "num_items",
     "event_source",
     "lead_event_source",
+    "data_processing_options",
+    "data_processing_options_country",
+    "data_processing_options_state",
 ];
+
+/// The most bytes of the name of a CRM.
+const CRM_NAME_BYTES_MAX: usize = 256;
 
 /// The one event name that `num_items` is defined for.
 /// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/parameters/custom-data>,
@@ -73,7 +80,7 @@ pub(super) fn evidence(event: &SealedEvent) -> Vec<&'static str> {
 /// event goes as `system_generated` if it is a CRM's and as `other` if not.
 /// Source: <https://developers.facebook.com/documentation/ads-commerce/conversions-api/best-practices> and
 /// <https://developers.facebook.com/documentation/ads-commerce/conversions-api/app-events>, read 2026-11-20.
-fn action_source(event: &SealedEvent) -> &'static str {
+fn action_source(event: &SealedEvent, properties: &Map<String, Value>) -> &'static str {
     let on_a_page = web_address(event.context.url.as_ref()).is_some() && user_agent(event).is_some();
     match event.action_source {
         ActionSource::Website if on_a_page => "website",
@@ -82,7 +89,7 @@ fn action_source(event: &SealedEvent) -> &'static str {
         ActionSource::Chat => "chat",
         ActionSource::PhysicalStore => "physical_store",
         ActionSource::SystemGenerated => "system_generated",
-        ActionSource::Website | ActionSource::App if is_from_crm(event) => "system_generated",
+        ActionSource::Website | ActionSource::App if is_from_crm(event, properties) => "system_generated",
         ActionSource::Website | ActionSource::App | ActionSource::Other => "other",
     }
 }
@@ -91,9 +98,18 @@ fn action_source(event: &SealedEvent) -> &'static str {
 /// Source: the payload specification of
 /// <https://developers.facebook.com/documentation/ads-commerce/conversions-api/conversion-leads-integration>,
 /// read 2026-11-20.
-fn is_from_crm(event: &SealedEvent) -> bool {
+fn is_from_crm(event: &SealedEvent, properties: &Map<String, Value>) -> bool {
     let about_a_lead = |name: &EventName| name.as_str().split('_').any(|word| word == "lead");
-    event.user.lead_id.is_some() || (event.action_source == ActionSource::SystemGenerated && about_a_lead(&event.name))
+    let said =
+        || crm_name(properties).is_some() || properties.get("event_source").is_some_and(|source| source == "crm");
+    event.user.lead_id.is_some()
+        || (event.action_source == ActionSource::SystemGenerated && (about_a_lead(&event.name) || said()))
+}
+
+/// What the event's giver calls its CRM: the property `lead_event_source`.
+fn crm_name(properties: &Map<String, Value>) -> Option<&str> {
+    let name = properties.get("lead_event_source")?.as_str()?.trim();
+    (1..=CRM_NAME_BYTES_MAX).contains(&name.len()).then_some(name)
 }
 
 fn user_agent(event: &SealedEvent) -> Option<&str> {
@@ -140,7 +156,7 @@ struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     opt_out: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data_processing_options: Option<[&'static str; 1]>,
+    data_processing_options: Option<&'static [&'static str]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_processing_options_country: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,20 +170,54 @@ impl<'a> Event<'a> {
     fn of(meta: &'a Meta, event: &'a SealedEvent) -> Self {
         // `admit` lets only mapped events in.
         let event_name = meta.event_name(event).unwrap_or(event.name.as_str());
-        let ldu: Option<Ldu> = meta.config.ldu;
+        let properties = event.properties.object();
+        let processing = Processing::of(&properties).unwrap_or(Processing { ldu: meta.config.ldu, unlimited: false });
         Self {
             event_name,
             event_time: happened_at(event).as_secs(),
-            event_id: event.event_id.as_str(),
-            action_source: action_source(event),
+            event_id: event.event_id.own(event.name.as_str()),
+            action_source: action_source(event, &properties),
             event_source_url: web_address(event.context.url.as_ref()),
             referrer_url: web_address(event.context.referrer.as_ref()),
             opt_out: (event.consent.ad_personalization == Choice::Denied).then_some(true),
-            data_processing_options: ldu.map(|_| ["LDU"]),
-            data_processing_options_country: ldu.map(|ldu| ldu.country),
-            data_processing_options_state: ldu.map(|ldu| ldu.state),
+            data_processing_options: processing.options(),
+            data_processing_options_country: processing.ldu.map(|ldu| ldu.country),
+            data_processing_options_state: processing.ldu.map(|ldu| ldu.state),
             user_data: UserData::of(event),
-            custom_data: CustomData::of(event, event_name),
+            custom_data: CustomData::of(event, event_name, properties),
+        }
+    }
+}
+
+/// How Meta is to process an event: what its giver said of it, else what is configured for all.
+struct Processing {
+    ldu: Option<Ldu>,
+    /// Whether it is said that nothing limits it.
+    unlimited: bool,
+}
+
+impl Processing {
+    /// What the properties `data_processing_options`, `…_country` and `…_state` say, if they are what Meta takes.
+    fn of(properties: &Map<String, Value>) -> Option<Self> {
+        let options = properties.get("data_processing_options")?.as_array()?;
+        if options.is_empty() {
+            return Some(Self { ldu: None, unlimited: true });
+        }
+        let number = |name: &str| properties.get(name).and_then(Value::as_u64).and_then(|it| u32::try_from(it).ok());
+        let (country, state) = (number("data_processing_options_country"), number("data_processing_options_state"));
+        let place = match (country.unwrap_or_default(), state.unwrap_or_default()) {
+            (country @ (0 | 1), state @ (0 | 1000)) => Ldu { country, state },
+            // Anywhere else Meta finds out for itself.
+            _ => Ldu { country: 0, state: 0 },
+        };
+        (options.len() == 1 && options[0] == "LDU").then_some(Self { ldu: Some(place), unlimited: false })
+    }
+
+    fn options(&self) -> Option<&'static [&'static str]> {
+        match self {
+            Self { ldu: Some(_), .. } => Some(&["LDU"]),
+            Self { unlimited: true, .. } => Some(&[]),
+            Self { .. } => None,
         }
     }
 }
@@ -308,28 +358,31 @@ struct CustomData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_source: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lead_event_source: Option<&'a str>,
+    lead_event_source: Option<Cow<'a, str>>,
     #[serde(flatten)]
-    properties: serde_json::Map<String, serde_json::Value>,
+    properties: Map<String, Value>,
 }
 
 impl<'a> CustomData<'a> {
-    fn of(event: &'a SealedEvent, event_name: &str) -> Self {
+    fn of(event: &'a SealedEvent, event_name: &str, mut properties: Map<String, Value>) -> Self {
         let contents: Vec<_> = event.items.iter().filter_map(Content::of).collect();
         let content_ids: Vec<_> = contents.iter().map(|content| content.id).collect();
-        let mut properties = event.properties.object();
+        let from_crm = is_from_crm(event, &properties);
+        let crm = crm_name(&properties).map(|name| Cow::Owned(name.to_owned()));
+        let crm = crm.unwrap_or(Cow::Borrowed(event.source.as_str()));
+        let group = properties.get("content_type").is_some_and(|kind| kind == "product_group");
+        let counted = properties.get("num_items").and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok()));
         properties.retain(|name, _| !OURS.contains(&name.as_str()));
-        let from_crm = is_from_crm(event);
         Self {
             value: event.money.as_ref().map(|money| Number(money.text())),
             currency: event.money.as_ref().map(Money::currency).map(|currency| currency.code()),
             order_id: event.transaction_id.as_ref().map(TransactionId::as_str),
-            content_type: (!contents.is_empty()).then_some("product"),
+            content_type: (!contents.is_empty()).then_some(if group { "product_group" } else { "product" }),
             content_ids,
             contents,
-            num_items: (event_name == COUNTS_ITEMS).then(|| count(&event.items)).flatten(),
+            num_items: (event_name == COUNTS_ITEMS).then(|| counted.or_else(|| count(&event.items))).flatten(),
             event_source: from_crm.then_some("crm"),
-            lead_event_source: from_crm.then_some(event.source.as_str()),
+            lead_event_source: from_crm.then_some(crm),
             properties,
         }
     }

@@ -226,6 +226,76 @@ fn a_stage_of_a_lead_is_marked_as_from_the_crm() {
 }
 
 #[test]
+fn a_crm_names_itself_and_marks_what_is_about_a_lead() {
+    let stage = |properties: Value, lead_id: Option<u64>| {
+        let mut event = SealedEvent {
+            action_source: ActionSource::SystemGenerated,
+            name: EventName::new("deal_won").expect("a name"),
+            properties: Properties::new(properties.as_object().expect("an object")).expect("JSON"),
+            ..minimal()
+        };
+        event.user.lead_id = lead_id;
+        sent(&event)
+    };
+    let named = stage(serde_json::json!({"lead_event_source": " HubSpot ", "stage": "won"}), None);
+    assert_eq!(
+        named["custom_data"],
+        serde_json::json!({"event_source": "crm", "lead_event_source": "HubSpot", "stage": "won"})
+    );
+    let lead = stage(serde_json::json!({}), Some(1_234_567_890_123_456));
+    assert_eq!(lead["user_data"]["lead_id"], 1_234_567_890_123_456_u64);
+    assert_eq!(lead["custom_data"], serde_json::json!({"event_source": "crm", "lead_event_source": "shop"}));
+    let said = stage(serde_json::json!({"event_source": "crm"}), None);
+    assert_eq!(said["custom_data"], lead["custom_data"]);
+    for other in [
+        serde_json::json!({}),
+        serde_json::json!({"lead_event_source": ""}),
+        serde_json::json!({"lead_event_source": 7, "event_source": "web"}),
+        serde_json::json!({"lead_event_source": "x".repeat(257)}),
+    ] {
+        assert_eq!(stage(other.clone(), None).get("custom_data"), None, "{other}");
+    }
+}
+
+#[test]
+fn what_the_giver_said_of_processing_wins_over_what_is_configured() {
+    let configured = built("ldu = { country = 1, state = 1000 }").expect("valid");
+    let processing = |meta: &Meta, properties: Value| {
+        let properties = Properties::new(properties.as_object().expect("an object")).expect("JSON");
+        let event = SealedEvent { properties, ..minimal() };
+        let body: Value = serde_json::from_str(&text(meta, &[event])).expect("JSON");
+        let event = body["data"][0].clone();
+        assert_eq!(event.get("custom_data"), None, "{event}");
+        ["data_processing_options", "data_processing_options_country", "data_processing_options_state"]
+            .map(|key| event.get(key).cloned().unwrap_or_default())
+    };
+    let ldu = |country: u32, state: u32| [serde_json::json!(["LDU"]), country.into(), state.into()];
+    let given = |options: Value, country: Value, state: Value| {
+        serde_json::json!({"data_processing_options": options, "data_processing_options_country": country,
+            "data_processing_options_state": state})
+    };
+    let none = [Value::Null, Value::Null, Value::Null];
+    let list = serde_json::json!(["LDU"]);
+    assert_eq!(processing(&configured, serde_json::json!({})), ldu(1, 1000));
+    assert_eq!(processing(&meta(), serde_json::json!({})), none);
+    assert_eq!(processing(&meta(), given(list.clone(), 1.into(), 1000.into())), ldu(1, 1000));
+    assert_eq!(processing(&configured, given(list.clone(), 0.into(), 0.into())), ldu(0, 0));
+    assert_eq!(processing(&meta(), given(list, 7.into(), Value::Null)), ldu(0, 0));
+    let unlimited = [serde_json::json!([]), Value::Null, Value::Null];
+    assert_eq!(processing(&configured, given(serde_json::json!([]), 0.into(), 0.into())), unlimited);
+    for other in [serde_json::json!(["XYZ"]), serde_json::json!("LDU"), serde_json::json!(["LDU", "LDU"])] {
+        assert_eq!(processing(&meta(), given(other, 1.into(), 1000.into())), none);
+    }
+}
+
+#[test]
+fn an_id_that_events_share_is_sent_as_their_giver_knows_it() {
+    let mut event = full();
+    event.event_id = EventId::new("page-7").and_then(|id| id.shared(event.name.as_str())).expect("an id");
+    assert_eq!(sent(&event)["event_id"], "page-7");
+}
+
+#[test]
 fn items_are_counted_only_in_whole_numbers_and_only_where_meta_asks() {
     let custom = |name: &str, items: Vec<Item>| {
         let name = EventName::new(name).expect("a name");
@@ -236,6 +306,14 @@ fn items_are_counted_only_in_whole_numbers_and_only_where_meta_asks() {
     assert_eq!(by_weight.get("num_items"), None);
     assert_eq!(custom("begin_checkout", vec![item(Some("a"), "", ""), item(None, "3", "")])["num_items"], 4);
     assert_eq!(custom("generate_lead", vec![item(Some("a"), "2", "")]).get("num_items"), None);
+    for (given, sent_as) in [(serde_json::json!(5), 5), (serde_json::json!("6"), 6), (serde_json::json!("x"), 1)] {
+        let properties = serde_json::json!({"num_items": given, "content_type": "product_group"});
+        let properties = Properties::new(properties.as_object().expect("an object")).expect("JSON");
+        let name = EventName::new("begin_checkout").expect("a name");
+        let items = vec![item(Some("a"), "", "")];
+        let custom = sent(&SealedEvent { name, items, properties, ..minimal() })["custom_data"].clone();
+        assert_eq!((&custom["num_items"], &custom["content_type"]), (&sent_as.into(), &"product_group".into()));
+    }
 }
 
 #[test]

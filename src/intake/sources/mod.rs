@@ -2,10 +2,15 @@
 //! to be, and what events its body tells. It is pure: the handler owns the network, the clock and the store. The recipe for
 //! a new one is in CONTRIBUTING.md.
 
+mod crm;
+mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
+mod pipedrive;
+mod shopify;
+mod stripe;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -17,7 +22,8 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-pub use mapping::Mapping;
+pub use mapping::{Mapping, Root};
+pub(crate) use mapping::{is_field, write_field};
 pub use verify::{Inbound, Verified};
 
 use super::{
@@ -30,7 +36,15 @@ use crate::{
 };
 
 /// Every kind of source this build understands.
-pub static REGISTRY: &[Descriptor] = &[lemon_squeezy::DESCRIPTOR, paddle::DESCRIPTOR, woocommerce::DESCRIPTOR];
+pub static REGISTRY: &[Descriptor] = &[
+    hubspot::DESCRIPTOR,
+    lemon_squeezy::DESCRIPTOR,
+    paddle::DESCRIPTOR,
+    pipedrive::DESCRIPTOR,
+    shopify::DESCRIPTOR,
+    stripe::DESCRIPTOR,
+    woocommerce::DESCRIPTOR,
+];
 
 /// A kind of source, as data.
 pub struct Descriptor {
@@ -174,6 +188,8 @@ pub struct Told {
     pub key: Option<String>,
     /// What `[sources.map]` reads: the entry of the body.
     pub body: Value,
+    /// The whole body, where this is one entry of it.
+    pub root: Option<Root>,
     /// What to ask the provider for before the event is sent, and how long at most it waits for that.
     pub lookup: Option<(String, Duration)>,
 }
@@ -182,7 +198,7 @@ impl Told {
     /// An event that needs no lookup and is known by its transaction.
     #[must_use]
     pub const fn new(draft: Draft, body: Value) -> Self {
-        Self { draft, key: None, body, lookup: None }
+        Self { draft, key: None, body, root: None, lookup: None }
     }
 
     /// The same, known by this id of the provider.
@@ -250,7 +266,7 @@ pub enum Worth {
 }
 
 /// Reads `value`.
-fn worth(settings: &mut Settings) -> Worth {
+pub fn worth(settings: &mut Settings) -> Worth {
     let read = |text: &str| match text {
         "total" => Some(Worth::Total),
         "subtotal" => Some(Worth::Subtotal),

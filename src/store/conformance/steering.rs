@@ -5,8 +5,9 @@ use std::{future::Future, time::Duration};
 use super::{MINUTE, START, WEEK, lease, purchase, queued, settle, two};
 use crate::{
     model::{
-        Attempt, DestinationId, Digest, EventName, Failure, FailureClass, IdentityKey, IdentityKind, Money, NewState,
-        Outcome, SealedEvent, SkipReason, Spelled, Time, TransactionId, VisitorId, WaitReason,
+        Attempt, Awaited, DestinationId, Digest, EventName, Failure, FailureClass, IdentityKey, IdentityKind, Lookup,
+        Money, NewEvent, NewState, Outcome, SealedEvent, SkipReason, Spelled, Time, TransactionId, VisitorId,
+        WaitReason,
     },
     store::{
         Accepted, Answer, Cause, Exhibit, Forget, Leased, Note, OperatorPause, Requeue, Settlement, Standing, Step,
@@ -20,6 +21,7 @@ pub(super) async fn suite<F: Future<Output = Stores>>(fresh: impl Fn() -> F) {
     lists_what_ended_in_a_time(&fresh().await).await;
     a_destination_added_later_can_get_what_it_missed(&fresh().await).await;
     knows_the_conversion_of_a_refund(&fresh().await).await;
+    knows_a_refund_whose_transaction_was_looked_up(&fresh().await).await;
     a_changed_value_is_told_apart_from_a_repeat(&fresh().await).await;
     waits_and_unknown_outcomes_are_kept(&fresh().await).await;
     knows_the_deadlines_of_what_is_queued(&fresh().await).await;
@@ -210,6 +212,34 @@ async fn knows_the_conversion_of_a_refund(stores: &Stores) {
     let changes = events.changes(&order).await.expect("looks");
     let changes: Vec<&str> = changes.iter().map(|event| event.event_id.as_str()).collect();
     assert_eq!(changes, ["r1", "w1", "r2"]);
+}
+
+async fn knows_a_refund_whose_transaction_was_looked_up(stores: &Stores) {
+    let ids = two(stores).await;
+    let order = TransactionId::new("1001").expect("valid");
+    let source = crate::model::SourceName::new("shop").expect("valid");
+    let lookup = Awaited::Lookup(Lookup { source, what: "payment-1".into() });
+    let refund = |id: &str, known: bool| SealedEvent {
+        transaction_id: Some(order.clone()).filter(|_| known),
+        ..of_order(id, "refund", "1001", Some("5"))
+    };
+    for id in ["r1", "r2"] {
+        let waits_for = Some(lookup.clone());
+        let new = NewEvent { waits_for, ..queued(refund(id, false), &ids) };
+        stores.events.accept(vec![new]).await.expect("accepts");
+    }
+    accept(stores, refund("r3", true), &ids).await;
+    let changes = async || {
+        let changes = stores.events.changes(&order).await.expect("looks");
+        changes.into_iter().map(|event| event.event_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(changes().await, ["r3"]);
+    for waiting in stores.events.waiting_for(&lookup).await.expect("looks") {
+        let event = SealedEvent { transaction_id: Some(order.clone()), ..waiting.sealed };
+        stores.events.complete(waiting.event, queued(event, &ids)).await.expect("completes");
+    }
+    assert_eq!(changes().await, ["r1", "r2", "r3"], "in the order in which they were accepted, each once");
+    sound(stores).await;
 }
 
 async fn a_changed_value_is_told_apart_from_a_repeat(stores: &Stores) {

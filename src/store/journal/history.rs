@@ -1,6 +1,6 @@
 //! What the records tell of one event: its timeline, how a delivery ended, which conversion a refund is about.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Content, Shared,
@@ -225,15 +225,19 @@ pub(super) fn original(
     Ok(Some((life.event, standing)))
 }
 
-/// See [`crate::store::EventStore::changes`].
-pub(super) fn changes(shared: &Shared, transaction: &TransactionId) -> Result<Vec<SealedEvent>, StoreError> {
-    let places = shared.log().marked(record::change_mark(transaction))?;
-    let mut events = Vec::new();
-    for place in places {
-        let event = shared.event_at(place)?.map(|(_, event)| event);
-        events.extend(event.filter(|event| event.transaction_id.as_ref() == Some(transaction)));
+/// The refunds and restatements of a transaction in the order in which they were accepted, each with its place.
+pub(super) fn changes(
+    shared: &Shared,
+    transaction: &TransactionId,
+) -> Result<BTreeMap<Place, SealedEvent>, StoreError> {
+    let records = shared.log().marked(record::change_mark(transaction))?;
+    let mut changes = BTreeMap::new();
+    for at in records {
+        let known = shared.event_at(at)?.filter(|(_, event)| event.transaction_id.as_ref() == Some(transaction));
+        // A later record of the same event holds what the earlier one does, and more.
+        changes.extend(known);
     }
-    Ok(events)
+    Ok(changes)
 }
 
 /// See [`crate::store::EventStore::timeline`].

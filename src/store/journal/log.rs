@@ -177,7 +177,7 @@ impl Log {
         Ok(places)
     }
 
-    /// Places of the events with this mark, oldest first.
+    /// Places of the records that hold an event with this mark, oldest first; there may be several of one event.
     pub(super) fn marked(&self, mark: u64) -> Result<Vec<Place>, StoreError> {
         self.touching_from(0, mark)
     }
@@ -253,11 +253,14 @@ pub(super) fn index_record(index: &mut OpenIndex, record: &Record, offset: u32) 
                 index.touch(mark, offset);
             }
         }
-        // A second report may have brought the transaction: from now on the event is known by that too.
+        // A second report, or a lookup, may have brought the transaction: from now on the event is known by that too.
         Record::Changed { place, event, .. } => {
             index.touch(*place, offset);
             for key in record::keys(event) {
                 index.add_key(key, offset);
+            }
+            if let Some(mark) = record::mark_of(event) {
+                index.touch(mark, offset);
             }
         }
         Record::Settled { steps, .. } => steps.iter().for_each(|(place, _)| index.touch(*place, offset)),

@@ -500,7 +500,7 @@ impl EventStore for Journal {
 
     async fn changes(&self, transaction: &TransactionId) -> Result<Vec<SealedEvent>, StoreError> {
         let transaction = transaction.clone();
-        self.blocking(move |shared| history::changes(shared, &transaction)).await
+        self.blocking(move |shared| Ok(history::changes(shared, &transaction)?.into_values().collect())).await
     }
 
     async fn pause(&self, destination: DestinationId, pause: Option<OperatorPause>) -> Result<(), StoreError> {

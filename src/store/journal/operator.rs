@@ -8,7 +8,7 @@ use super::{
     Shared,
     book::{Book, Place},
     history::{self, life},
-    record::{Again, Record, change_mark},
+    record::{Again, Record},
 };
 use crate::{
     model::{DestinationId, Outcome, SealedEvent, Time, TransactionId},
@@ -169,7 +169,7 @@ fn changed_since(
     destination: DestinationId,
 ) -> Result<bool, StoreError> {
     let Ok(transaction) = TransactionId::new(life.event.transaction()) else { return Ok(false) };
-    let later = shared.log().marked(change_mark(&transaction))?.into_iter().filter(|&change| change > place);
+    let later = history::changes(shared, &transaction)?.into_keys().filter(|&change| change > place);
     for change in later {
         let delivered = history::life(shared, change, destination)?.and_then(|life| life.ended);
         if matches!(delivered, Some((Outcome::Delivered, _))) {

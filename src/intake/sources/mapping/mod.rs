@@ -1,0 +1,246 @@
+//! `[sources.map]`: our fields as expressions over what a provider posts.
+//!
+//! The language is that of minijinja expressions, as far as `language` lets it: `order.total`, `items[0].sku |
+//! default('none')`, `'refund' if type == 'return' else 'purchase'`. Variables are the fields of the entry; `_body` is the
+//! whole entry, `_root` the whole body it is an entry of, `_headers` the headers of the request by lower-case name, `_event`
+//! the event's name as far as it is known. What is not there, null or empty leaves its field as it is.
+
+mod fields;
+mod language;
+#[cfg(test)]
+mod tests;
+
+use axum::http::HeaderMap;
+use minijinja::value::Value as Mini;
+use serde_json::{Map, Value};
+
+use crate::{
+    intake::{draft::Draft, read::Reader, wire::Post},
+    model::{Settings, SourceName, Time},
+    web::{Problem, read_json},
+};
+use fields::{ITEM, is_essential, is_known, shaped};
+pub(super) use language::{Formula, variables};
+
+/// A whole body of which a report is one entry, for `_root`; its entries share it.
+#[derive(Clone)]
+pub struct Root(Mini);
+
+impl Root {
+    /// This body.
+    #[must_use]
+    pub fn new(body: &Value) -> Self {
+        Self(language::mini(body))
+    }
+}
+
+/// The expressions of one source.
+pub struct Mapping {
+    fields: Vec<(String, Formula)>,
+}
+
+impl Mapping {
+    /// Reads the table `map`, if it is there: our field, as a dotted path into an event, and its expression.
+    pub(crate) fn read(settings: &mut Settings) -> Option<Self> {
+        const WHAT: &str = "a table of our fields and expressions: \"user.email\" = \"customer.email\"";
+        settings.table("map", WHAT, |map| {
+            let mut fields = Vec::new();
+            expressions(map, "", &mut fields);
+            Self { fields }
+        })
+    }
+
+    /// The names of the fields it sets.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(field, _)| field.as_str())
+    }
+
+    /// Whether it sets this field.
+    pub(crate) fn sets(&self, field: &str) -> bool {
+        self.fields().any(|known| known == field)
+    }
+
+    /// Writes what the expressions say of `body` over `draft`. What does not fit its field is left out and told in the list.
+    ///
+    /// # Errors
+    /// If what says what happened, when, and what it is worth cannot be computed or does not fit.
+    pub(crate) fn apply(
+        &self,
+        body: &Value,
+        root: Option<&Root>,
+        headers: &HeaderMap,
+        draft: &mut Draft,
+    ) -> Result<Vec<Problem>, Problem> {
+        let root = root.map(|Root(root)| root);
+        let known = variables(body, headers, draft.event.as_deref(), root);
+        let mut said = Value::Object(Map::new());
+        let mut left_out = Vec::new();
+        for (field, formula) in self.fields.iter().filter(|(field, _)| !field.starts_with("item.")) {
+            let value = match field.as_str() {
+                "items" => self.items(formula, &known, headers, &mut left_out),
+                _ => formula.value(&known),
+            };
+            match value.map(|value| shaped(field, value)) {
+                Ok(Some(value)) => put(&mut said, field, value),
+                Ok(None) => {}
+                Err(why) if is_essential(field) => return Err(failed(field, &why)),
+                Err(why) => left_out.push(failed(field, &why)),
+            }
+        }
+        loop {
+            match read(&said) {
+                Ok(told) => {
+                    draft.overlay(told);
+                    return Ok(left_out);
+                }
+                Err(problem) => {
+                    let pointer = problem.pointer.clone().unwrap_or_default();
+                    let field = pointer.trim_start_matches('/').replace('/', ".");
+                    let detail = problem.detail.trim_start_matches(&format!("{field}: "));
+                    let named = Problem::invalid(pointer.as_str(), format!("{field}: {detail} ([sources.map])"));
+                    if is_essential(&field) || !take(&mut said, &pointer) {
+                        return Err(named);
+                    }
+                    left_out.push(named);
+                }
+            }
+        }
+    }
+
+    /// Writes what the expressions say of `body` into `said`, the JSON of an event, for whoever can correct both.
+    ///
+    /// # Errors
+    /// The first expression that cannot be computed.
+    pub(crate) fn write(&self, body: &Value, said: &mut Value) -> Result<(), Problem> {
+        let headers = HeaderMap::new();
+        let known = variables(body, &headers, None, None);
+        for (field, formula) in self.fields.iter().filter(|(field, _)| !field.starts_with("item.")) {
+            let mut wrong = Vec::new();
+            let value = match field.as_str() {
+                "items" => self.items(formula, &known, &headers, &mut wrong),
+                _ => formula.value(&known),
+            };
+            let value = value.map_err(|why| failed(field, &why))?;
+            wrong.into_iter().next().map_or(Ok(()), Err)?;
+            write_field(said, field, value);
+        }
+        Ok(())
+    }
+
+    /// The items: the entries of the list that `items` gives, each as the expressions of `item.…` read it, or as it is.
+    fn items(
+        &self,
+        list: &Formula,
+        known: &Mini,
+        headers: &HeaderMap,
+        left_out: &mut Vec<Problem>,
+    ) -> Result<Value, String> {
+        let entries = list.entries(known)?;
+        let parts: Vec<(&str, &Formula)> = ITEM
+            .iter()
+            .filter_map(|name| {
+                let (_, formula) = self.fields.iter().find(|(field, _)| field.strip_prefix("item.") == Some(name))?;
+                Some((*name, formula))
+            })
+            .collect();
+        if parts.is_empty() {
+            return Ok(entries.into());
+        }
+        let root = known.get_attr("_root").unwrap_or_default();
+        let item = |(i, entry): (usize, Value)| {
+            let known = variables(&entry, headers, None, Some(&root));
+            let mut item = Map::new();
+            for (name, formula) in &parts {
+                match formula.value(&known) {
+                    Ok(value) => drop(item.insert((*name).to_owned(), value)),
+                    Err(why) => left_out.push(failed(&format!("items.{i}.{name}"), &why)),
+                }
+            }
+            Value::Object(item)
+        };
+        Ok(entries.into_iter().enumerate().map(item).collect())
+    }
+}
+
+fn failed(field: &str, why: &str) -> Problem {
+    let detail = format!("{field}: the expression of [sources.map] failed: {why}");
+    Problem::invalid(format!("/{}", field.replace('.', "/")), detail)
+}
+
+/// Reads the expressions of a table, and of tables inside it, each by its dotted path.
+fn expressions(map: &mut Settings, prefix: &str, fields: &mut Vec<(String, Formula)>) {
+    for name in map.names() {
+        let field = format!("{prefix}{name}");
+        if map.is_table(&name) {
+            map.section(&name, |inner| expressions(inner, &format!("{field}."), fields));
+            continue;
+        }
+        let Some(text) = map.text(&name) else { continue };
+        if !is_known(&field) {
+            map.problem(&name, "is no field of an event; see the fields in docs/sources/mapping.md");
+        } else if fields.iter().any(|(known, _)| *known == field) {
+            map.problem(&name, format!("is set twice: {field} stands in a table too"));
+        } else {
+            match Formula::compile(text) {
+                Ok(formula) => fields.push((field, formula)),
+                Err(why) => map.problem(&name, why),
+            }
+        }
+    }
+    let items = fields.iter().any(|(field, _)| field == "items");
+    if prefix.is_empty() && !items && fields.iter().any(|(field, _)| field.starts_with("item.")) {
+        map.problem("items", "is missing: the list that the item.… expressions are for");
+    }
+}
+
+/// Whether it is a field of an event that a value alone can be.
+pub(crate) fn is_field(field: &str) -> bool {
+    is_known(field) && !field.starts_with("item.")
+}
+
+/// Writes `value` at `field` of the JSON of an event, in the form that the field has; nothing if it says nothing.
+pub(crate) fn write_field(said: &mut Value, field: &str, value: Value) {
+    if let Some(value) = shaped(field, value) {
+        put(said, field, value);
+    }
+}
+
+/// Writes `value` at the dotted path `field`.
+fn put(said: &mut Value, field: &str, value: Value) {
+    let mut place = said;
+    for name in field.split('.') {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[name];
+    }
+    *place = value;
+}
+
+/// Takes what is at or around `pointer` out; whether there was anything.
+fn take(said: &mut Value, pointer: &str) -> bool {
+    let mut pointer = pointer;
+    while let Some((parent, name)) = pointer.rsplit_once('/') {
+        let taken = match said.pointer_mut(parent) {
+            Some(Value::Object(fields)) => fields.remove(name).is_some(),
+            Some(Value::Array(list)) => {
+                let place = name.parse().ok().filter(|place| *place < list.len());
+                place.map(|place| list.remove(place)).is_some()
+            }
+            _ => false,
+        };
+        if taken {
+            return true;
+        }
+        pointer = parent;
+    }
+    false
+}
+
+/// The event that `said` is the JSON of, as far as it goes.
+fn read(said: &Value) -> Result<Draft, Problem> {
+    let bytes = serde_json::to_vec(said).map_err(|_| Problem::internal())?;
+    let post: Post<'_> = read_json(&bytes, "")?;
+    let source = SourceName::new("map").map_err(|_| Problem::internal())?;
+    Reader { base: "", source: &source, now: Time::default() }.draft(post)
+}
