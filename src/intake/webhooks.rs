@@ -132,12 +132,16 @@ impl Desk {
     ) -> Result<Taken, StoreError> {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let refuse = |taken: &mut Taken, problem: Problem| {
-            self.tally.refused(&config.name, now, delivery, "invalid_event", &problem.detail);
+        let refuse = |taken: &mut Taken, reason: &str, problem: Problem| {
+            self.tally.refused(&config.name, now, delivery, reason, &problem.detail);
             taken.refused.push(problem);
         };
         for (i, report) in reports.into_iter().enumerate() {
             match report {
+                Report::Refused(refusal) => {
+                    self.pipeline.metrics.answered(&config.name, "rejected");
+                    refuse(&mut taken, refusal.reason, refusal.problem);
+                }
                 Report::Ignored { topic, reason } => {
                     self.tally.ignored(&config.name, &topic, reason);
                     taken.ignored += 1;
@@ -161,7 +165,7 @@ impl Desk {
                         }
                         Err(problem) => {
                             self.pipeline.metrics.answered(&config.name, "rejected");
-                            refuse(&mut taken, problem);
+                            refuse(&mut taken, "invalid_event", problem);
                         }
                     }
                 }
@@ -175,7 +179,8 @@ impl Desk {
                 Accepted::Restates(restatement) => taken.accepted.push(restatement.event_id.to_string()),
                 Accepted::Duplicate(known) => taken.duplicates.push(known.to_string()),
                 Accepted::Conflict(name) => {
-                    refuse(&mut taken, Problem::id_conflict("/event_id".to_owned(), name.as_str()));
+                    let problem = Problem::id_conflict("/event_id".to_owned(), name.as_str());
+                    refuse(&mut taken, "event_id_conflict", problem);
                 }
             }
         }

@@ -45,6 +45,7 @@ pub(super) fn reads(source: &dyn Source, headers: &HeaderMap, body: &[u8]) -> Va
 /// The reports of a body, as JSON.
 pub(super) fn shown(parsed: &Parsed) -> Value {
     let report = |report: &Report| match report {
+        Report::Refused(refusal) => json!({ "refused": refusal.reason, "problem": refusal.problem }),
         Report::Ignored { topic, reason } => json!({ "ignored": reason, "topic": topic }),
         Report::Event(told) => {
             let mut shown = json!({ "event": told.draft.shown() });
