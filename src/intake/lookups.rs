@@ -359,7 +359,7 @@ mod tests {
         }
 
         fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-            Ok(Parsed::one(None, Report::ignored("test", "not a conversion")))
+            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
         }
 
         async fn look_up(&self, _fetcher: &Fetcher, _what: &str) -> Result<Option<Told>, FetchError> {

@@ -293,7 +293,7 @@ mod tests {
         }
 
         fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-            Ok(Parsed::one(None, Report::ignored("test", "not a conversion")))
+            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
         }
 
         fn listing(&self) -> Option<&dyn Listing> {
