@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 use super::{
@@ -51,11 +52,9 @@ impl LemonSqueezy {
     fn report(&self, topic: &str, body: Value) -> Result<Report, Refusal> {
         let attributes = json::at(&body, "/data/attributes").unwrap_or(&Value::Null);
         let status = json::text(attributes, "/status").unwrap_or_default();
-        let event = match topic {
-            "order_created" | "subscription_payment_success" => "purchase",
-            // It tells the sum of all refunds so far, and with that what is left.
-            "order_refunded" if status == "partial_refund" => EventName::RESTATEMENT,
-            "order_refunded" => "refund",
+        let refunded = match topic {
+            "order_created" | "subscription_payment_success" => false,
+            "order_refunded" | "subscription_payment_refunded" => true,
             _ => return Ok(Report::ignored(topic, "not a conversion")),
         };
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
@@ -64,23 +63,36 @@ impl LemonSqueezy {
         if topic == "order_created" && status != "paid" {
             return Ok(Report::ignored(topic, "not paid"));
         }
-        let renewal = topic == "subscription_payment_success";
+        let renewal = topic.starts_with("subscription_payment_");
         if renewal && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
             // Its order tells of the same money.
             return Ok(Report::ignored(topic, "counted by another topic"));
         }
         let currency = json::currency(attributes, "/currency")?;
         let amount = |pointer| json::minor(attributes, pointer, currency);
-        let value = match (event, self.worth) {
-            ("refund", _) => amount("/refunded_amount")?,
-            (EventName::RESTATEMENT, _) => {
-                amount("/total")?.zip(amount("/refunded_amount")?).map(|(total, refunded)| total - refunded)
-            }
-            (_, Worth::Total) => amount("/total")?,
-            (_, Worth::Subtotal) => {
+        let total = amount("/total")?;
+        let worth = match self.worth {
+            Worth::Total => total,
+            Worth::Subtotal => {
                 let discount = amount("/discount_total")?.unwrap_or_default();
                 amount("/subtotal")?.map(|subtotal| subtotal - discount)
             }
+        };
+        let given_back = if refunded { amount("/refunded_amount")? } else { None };
+        // The sum of all refunds so far is told, and with that what is left. The status of an invoice knows no part.
+        let in_part = status == "partial_refund" || total.zip(given_back).is_some_and(|(total, back)| back < total);
+        // What it takes of the purchase's value: tax was given back with the rest.
+        let taken = given_back.map(|back| {
+            let share = total.zip(worth).and_then(|(total, worth)| back.checked_mul(worth)?.checked_div(total));
+            let rounded = |share: Decimal| {
+                share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero)
+            };
+            if self.worth == Worth::Total { back } else { share.map_or(back, rounded) }
+        });
+        let (event, value) = match (refunded, in_part) {
+            (false, _) => ("purchase", worth),
+            (true, true) => (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| worth - taken)),
+            (true, false) => ("refund", taken),
         };
         let mut draft = Draft {
             time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
@@ -103,8 +115,8 @@ impl LemonSqueezy {
             draft.items.push(Item {
                 id: json::first(item, &["/variant_id", "/product_id"]),
                 name: json::text(item, "/product_name"),
-                quantity: json::decimal(item, "/quantity")?,
-                price: json::minor(item, "/price", currency)?,
+                quantity: json::decimal(item, "/quantity").ok().flatten(),
+                price: json::minor(item, "/price", currency).ok().flatten(),
             });
         }
         if let Some(Value::Object(custom)) = body.pointer("/meta/custom_data") {
@@ -121,6 +133,50 @@ mod tests {
     use super::{super::testing, *};
 
     const CONFIG: &str = "secrets = ['shhh']";
+
+    /// Event, transaction and value of a body.
+    fn read(config: &str, body: &serde_json::Value) -> [String; 3] {
+        let read =
+            testing::reads(&*testing::build(&DESCRIPTOR, config), &testing::headers([]), body.to_string().as_bytes());
+        let event = &read["reports"][0]["event"];
+        ["event", "transaction_id", "value"].map(|name| event[name].as_str().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_refund_takes_what_it_is_of_the_value_that_the_purchase_had() {
+        let order = |topic: &str, status: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": topic },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "subtotal": 5000, "discount_total": 1000,
+                    "tax": 760, "total": 4760, "refunded_amount": refunded,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        let of = |config: &str, topic, status, refunded| read(config, &order(topic, status, refunded));
+        assert_eq!(of(&net, "order_created", "paid", 0), ["purchase", "o-1", "40.00"]);
+        assert_eq!(of(&net, "order_refunded", "partial_refund", 1190)[..], ["restatement", "o-1", "30.00"]);
+        assert_eq!(of(&net, "order_refunded", "refunded", 4760), ["refund", "o-1", "40.00"]);
+        assert_eq!(of(CONFIG, "order_refunded", "partial_refund", 1190), ["restatement", "o-1", "35.70"]);
+        assert_eq!(of(CONFIG, "order_refunded", "refunded", 4760), ["refund", "o-1", "47.60"]);
+    }
+
+    #[test]
+    fn a_refund_of_a_renewal_is_that_of_its_invoice() {
+        let invoice = |reason: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": "subscription_payment_refunded" },
+                "data": { "id": "881", "attributes": {
+                    "billing_reason": reason, "status": "refunded", "currency": "JPY", "subtotal": 980, "total": 1078,
+                    "refunded_amount": refunded,
+                } },
+            })
+        };
+        assert_eq!(read(CONFIG, &invoice("renewal", 1078)), ["refund", "invoice-881", "1078"]);
+        assert_eq!(read(CONFIG, &invoice("renewal", 78)), ["restatement", "invoice-881", "1000"]);
+        assert_eq!(read(CONFIG, &invoice("initial", 1078)), ["", "", ""], "its order tells of it");
+    }
 
     #[test]
     fn fixtures_read_as_their_snapshots() {
