@@ -22,7 +22,7 @@
 //! | 5 | [`delivery`] | the workers: lease, keep order, send, settle or try again; deadlines, late reports, HTTPS, OAuth, file writing |
 //! | 6 | [`pipeline`] | everything between parsing and acknowledgement, as one function |
 //! | 7 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
-//! | 8 | [`intake`] | `POST /v1/events` |
+//! | 8 | [`intake`] | every way in: `POST /v1/events`, webhooks, the APIs of Segment's and Meta's SDKs, lookups and listings |
 //! | 8 | [`capture`] | `POST /v1/visits` |
 //! | 8 | [`admin`] | the operator's listener: how things are, and pause, replay, discard, hand over, forget |
 //! | 8 | [`telemetry`] | logs and the registry of metrics |

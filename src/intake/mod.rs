@@ -1,4 +1,4 @@
-//! Events in: the native API, the Segment API, and the webhooks of shops, payment services and CRMs.
+//! Events in: the native API, the APIs of Segment's and Meta's SDKs, and the webhooks of shops, payment services and CRMs.
 
 mod api;
 mod draft;
