@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
+use super::table;
 use crate::{
     config::{Config, DestinationConfig},
     delivery::{self, rehearse::rehearse},
@@ -11,7 +12,7 @@ use crate::{
         Destination,
         versions::{self, Life},
     },
-    intake,
+    intake::{self, Reconcile, SourceConfig},
     model::{Clock, EventName, SealedEvent, SourceName, SystemClock, Time},
     pipeline::Pipeline,
     store::memory,
@@ -39,6 +40,9 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let keys: Vec<&str> = config.intake.keys.iter().map(|(name, _)| name.as_str()).collect();
     let keys = if keys.is_empty() { "none: one is made at the first start".to_owned() } else { keys.join(", ") };
     println!("  keys             {keys}");
+    for source in &config.intake.sources {
+        println!("  source           {} ({}): {}", source.name, source.kind, posts_to(source));
+    }
     for destination in &config.destinations {
         let events: Vec<&str> = destination.events.iter().map(EventName::as_str).collect();
         println!("  destination      {} ({}): {}", destination.name, destination.kind, events.join(", "));
@@ -56,6 +60,21 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a source posts to, and what else there is to it.
+fn posts_to(source: &SourceConfig) -> String {
+    let path = format!("/webhooks/{}", source.name);
+    match source.reconcile {
+        Some(Reconcile { every, since }) => {
+            let (every, since) = (table::span(every), table::span(since));
+            format!("{path}; every {every}, what no webhook brought in the last {since} is asked for")
+        }
+        None if source.source.listing().is_some() => {
+            format!("{path}; what no webhook brought: reconcile {} --since 2d", source.name)
+        }
+        None => path,
+    }
 }
 
 /// What is to be said of a file that stands in for another destination.

@@ -72,9 +72,8 @@ async fn of_key(arguments: &Arguments, source: &SourceName, config: Config, body
     if given.is_some_and(|given| given.get("events").is_some()) {
         bail!("preview takes one event, without the list around it");
     }
-    let keys = &config.intake.keys;
-    if arguments.source.is_some() && !keys.is_empty() && !keys.iter().any(|(name, _)| name == source) {
-        println!("note: no source in [[sources]] and no key in [intake] keys has the name {source}");
+    if let Some(note) = note(arguments, source, &config) {
+        eprintln!("note: {note}; the body is read as POST /v1/events takes it");
     }
     let event = match intake::read_event(body, source, SystemClock.now()) {
         Ok(event) => event,
@@ -83,6 +82,27 @@ async fn of_key(arguments: &Arguments, source: &SourceName, config: Config, body
     let pipeline = pipeline(config).await?;
     requests(&pipeline, event)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What may be meant otherwise by whoever has the body of a webhook.
+fn note(arguments: &Arguments, source: &SourceName, config: &Config) -> Option<String> {
+    let posted: Vec<&str> = config.intake.sources.iter().map(|source| source.name.as_str()).collect();
+    let posted = posted.join(", ");
+    let keys = &config.intake.keys;
+    match (&arguments.source, &arguments.config) {
+        (Some(_), None) => Some("without --config no source is configured".to_owned()),
+        (Some(_), Some(_)) if keys.iter().any(|(name, _)| name == source) => None,
+        (Some(_), Some(_)) if posted.is_empty() && keys.is_empty() => None,
+        (Some(_), Some(_)) if posted.is_empty() => {
+            Some(format!("there are no [[sources]], and no key in [intake] keys has the name {source}"))
+        }
+        (Some(_), Some(_)) => {
+            let none = "no source in [[sources]] and no key in [intake] keys has the name";
+            Some(format!("{none} {source}; sources are {posted}"))
+        }
+        (None, _) if posted.is_empty() => None,
+        (None, _) => Some(format!("for the body of a webhook say --source and one of {posted}")),
+    }
 }
 
 /// What a source would make of a body.

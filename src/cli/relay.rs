@@ -93,7 +93,16 @@ pub(super) fn unreachable(url: &str, error: &reqwest::Error) -> anyhow::Error {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    anyhow::anyhow!("no relay answers at {url} (is it running?): {cause}")
+    anyhow::anyhow!("no relay answers at {url} ({}): {cause}", doubt(url))
+}
+
+/// What is most likely wrong where no relay answers.
+pub(super) fn doubt(url: &str) -> &'static str {
+    if url.starts_with("https:") {
+        "is it running, and is there a proxy that speaks TLS? The relay itself speaks plain http"
+    } else {
+        "is it running?"
+    }
 }
 
 /// A text as one part of a path.

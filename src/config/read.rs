@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Public paths of our own, next to `/files/…`.
+/// Public paths of our own, next to those below `/files/`, `/webhooks/` and `/capi/`.
 const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
 
 /// Checks every setting.
@@ -71,7 +71,8 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let visits_path = settings.section("capture", |section| {
         section.parsed("visits_path", "a path such as /v1/visits that nothing else has", |text| {
             let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            let taken = PATHS_TAKEN.contains(&text) || text.starts_with("/files/") || intake::segment::has_path(text);
+            let below = ["/files/", "/webhooks/", "/capi/"].iter().any(|folder| text.starts_with(folder));
+            let taken = below || PATHS_TAKEN.contains(&text) || intake::segment::has_path(text);
             (text.starts_with('/') && text.len() > 1 && plain && !taken).then(|| text.to_owned())
         })
     });
@@ -96,7 +97,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let files = store.path.join("files").display().to_string();
     let mut names = BTreeSet::new();
     let destinations = settings.tables("destinations", |section| {
-        let name = section.required_parsed("name", "a name such as meta or google-eu", name::<DestinationName>);
+        let name = section.required_parsed("name", &named("meta"), name::<DestinationName>);
         if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
             section.problem("name", "is that of another destination");
         } else if let Some(name) = &name {
@@ -146,6 +147,11 @@ fn address(section: &mut Settings) -> Option<SocketAddr> {
     section.required_parsed("listen", "an address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
 }
 
+/// What a name has to be.
+fn named(example: &str) -> String {
+    format!("a name such as {example}: a to z, 0 to 9, - and _, beginning with a letter, at most 40")
+}
+
 fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
     T::try_from(text.to_owned()).ok()
 }
@@ -176,7 +182,7 @@ fn intake_section(section: &mut Settings) -> (intake::Config, BTreeSet<SourceNam
         section.parsed("default_country", "an ISO 3166-1 country code such as US", |text| Country::parse(text).ok());
     let (mut seen, mut sources) = (BTreeSet::new(), BTreeSet::new());
     let keys = section.tables("keys", |section| {
-        let name = section.required_parsed("name", "a name such as shop-backend", name::<SourceName>);
+        let name = section.required_parsed("name", &named("shop-backend"), name::<SourceName>);
         sources.extend(name.clone());
         let key = section.need("key", "the key itself, best as \"${RELAY_KEY}\"").secret("key");
         if key.as_ref().is_some_and(|key| !seen.insert(key.expose().to_owned())) {
@@ -224,7 +230,7 @@ fn shared_numbers(configured: &[SourceConfig]) -> Vec<(SourceName, String)> {
 
 /// A source of webhooks; `known` are the names of the sources so far, and of this one after it.
 fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet<SourceName>) -> Option<SourceConfig> {
-    let name = section.required_parsed("name", "a name such as shop", name::<SourceName>);
+    let name = section.required_parsed("name", &named("shop"), name::<SourceName>);
     if name.as_ref().is_some_and(|name| !known.insert(name.clone())) {
         section.problem("name", "is that of another source, or of a key in intake.keys");
     } else if let Some(name) = &name {

@@ -326,7 +326,7 @@ fn one_problem_is_one_line_that_says_what_would_be_right() {
         ("[store]\npth = 'x'", "store.pth: is not a key here; known: engine, path, queue_max, cache_mib"),
         ("[retention]\nvisits = '1h'", "retention.visits: must be from 1d to 3650d"),
         ("[join]\nwait_for_visit = 30", "join.wait_for_visit: must be a text in quotes, not a number"),
-        ("destinations = 'x'", "destinations: must be a list of tables, not a text"),
+        ("destinations = 'x'", "destinations: must be a list of tables, each begun with [[destinations]], not a text"),
         ("[admin]\nlisten = '0.0.0.0:8081'", "admin.token: is missing: it must be set when admin.listen is not a "),
         ("[admin]\ntoken = 'a token of several words'", "admin.token: must be printable ASCII without spaces"),
     ] {
@@ -362,7 +362,9 @@ fn keys_stand_for_one_source_and_a_source_may_have_several() {
 
 #[test]
 fn visits_cannot_take_a_path_of_the_relay() {
-    for path in ["/v1/events", "/healthz", "/readyz", "/files/x.csv", "/", "visits", "/{x}"] {
+    for path in
+        ["/v1/events", "/healthz", "/readyz", "/files/x.csv", "/webhooks/shop", "/capi/1/events", "/", "visits", "/{x}"]
+    {
         assert_eq!(told(&format!("[capture]\nvisits_path = '{path}'"), &[]).len(), 1, "{path}");
     }
     assert_eq!(loaded("[capture]\nvisits_path = '/t/v'", &[]).capture.visits_path, "/t/v");

@@ -88,7 +88,16 @@ pub(super) fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
     let Problem { kind, pointer, .. } = problem;
     tracing::debug!(%source, problem = kind, pointer, "refused an event");
     intake.pipeline.metrics.answered(source, "rejected");
-    intake.tally.refused(source, intake.clock.now(), None, "invalid_event", &problem.detail);
+    intake.tally.refused(source, intake.clock.now(), None, "invalid_event", &with_field(problem));
+}
+
+/// Why, behind the field that it is about.
+fn with_field(problem: &Problem) -> String {
+    let Problem { pointer, detail, .. } = problem;
+    let field = pointer.as_deref().unwrap_or_default().trim_start_matches('/').replace('/', ".");
+    let named = |field: &str| detail.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'));
+    let last = field.rsplit('.').next().unwrap_or_default();
+    if field.is_empty() || named(&field) || named(last) { detail.to_string() } else { format!("{field}: {detail}") }
 }
 
 pub(super) fn tally(intake: &Intake, source: &SourceName, answers: &[Answer]) {

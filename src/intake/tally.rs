@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{fetch::FetchError, reconcile::Reconciled};
 use crate::model::{SourceName, Time, looks_like_contact_data};
@@ -53,6 +53,7 @@ pub struct Counts {
     /// Its kind: that of `[[sources]]`, or `api` for a key.
     pub kind: &'static str,
     /// When the latest request came, refused or not.
+    #[serde(serialize_with = "written_if_any")]
     pub last_delivery: Option<Time>,
     /// Events that were new.
     pub accepted: u64,
@@ -76,10 +77,21 @@ pub struct Counts {
     pub last_reconcile: Option<LastReconcile>,
 }
 
+/// A time as everywhere in the admin API: RFC 3339.
+fn written<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+/// The same, or null.
+fn written_if_any<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
+}
+
 /// Something that did not work.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failed {
     /// When.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// Why, and what to do.
     pub detail: String,
@@ -89,8 +101,10 @@ pub struct Failed {
 #[derive(Clone, Debug, Serialize)]
 pub struct LastReconcile {
     /// When it ended.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// How far back it looked.
+    #[serde(serialize_with = "written")]
     pub since: Time,
     /// Entries that were listed.
     pub listed: usize,
@@ -106,6 +120,7 @@ pub struct LastReconcile {
 #[derive(Clone, Debug, Serialize)]
 pub struct LastRefusal {
     /// When.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// The provider's id of the delivery, if it gave one.
     pub delivery_id: Option<String>,

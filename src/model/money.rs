@@ -15,7 +15,7 @@ pub enum InvalidMoney {
     #[error("must be a three-letter ISO 4217 currency code such as EUR")]
     UnknownCurrency,
     /// Not a decimal number, or one with too many digits to be kept exactly.
-    #[error("must be a decimal number of at most 28 digits with at most {DECIMALS_MAX} decimals")]
+    #[error("must be a decimal number such as 49.90, of at most 28 digits with at most {DECIMALS_MAX} decimals")]
     NotExact,
     /// Below zero.
     #[error("must not be negative; a refund is an event of its own")]

@@ -129,13 +129,21 @@ impl Settings {
     /// Notes it if `key`, which has to be there, is not; `what` says what it is.
     pub fn need(&mut self, key: &str, what: &str) -> &mut Self {
         if !self.has(key) {
+            self.know(key);
             self.problem(key, format!("is missing: {what}"));
         }
         self
     }
 
+    /// Notes that there is such a key.
+    fn know(&mut self, key: &str) {
+        if !self.known.iter().any(|known| known == key) {
+            self.known.push(key.to_owned());
+        }
+    }
+
     fn take(&mut self, key: &str) -> Option<Value> {
-        self.known.push(key.to_owned());
+        self.know(key);
         let value = self.table.remove(key)?;
         let why = |value: &Value| value.as_str()?.strip_prefix(UNAVAILABLE).map(str::to_owned);
         let unavailable: Vec<Problem> = match &value {
@@ -299,7 +307,7 @@ impl Settings {
             None => return Vec::new(),
             Some(Value::Array(list)) => list,
             Some(other) => {
-                self.must_be(key, "a list of tables", &other);
+                self.must_be(key, &format!("a list of tables, each begun with [[{}{key}]]", self.prefix), &other);
                 return Vec::new();
             }
         };

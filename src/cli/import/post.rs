@@ -7,7 +7,7 @@ use reqwest::{StatusCode, header};
 use serde::Deserialize;
 
 use super::Refused;
-use crate::cli::relay::base;
+use crate::cli::relay::{base, doubt};
 
 /// The variable that holds a key of the relay.
 pub(super) const KEY_VARIABLE: &str = "RELAY_KEY";
@@ -94,7 +94,7 @@ impl Target {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_builder() => bail!("--url is no address of HTTP"),
-            Err(error) => return later(None, cause(&error)),
+            Err(error) => return later(None, format!("{} ({})", cause(&error), doubt(&self.url))),
         };
         let status = answer.status();
         let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

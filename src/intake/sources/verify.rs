@@ -194,8 +194,8 @@ pub(super) fn fresh(
     ahead: Option<std::time::Duration>,
 ) -> Result<(), Refusal> {
     if signed_at < now.minus(tolerance) {
-        let detail = "the signature is older than `tolerance` allows; a sender that repeats old deliveries unsigned anew \
-                      needs a longer one";
+        let detail = "the signature is older than `tolerance` allows; a sender that repeats old deliveries without signing \
+                      them anew needs a longer one";
         return Err(Refusal::unverified("stale", detail));
     }
     if ahead.is_some_and(|ahead| signed_at > now.plus(ahead)) {

@@ -126,7 +126,13 @@ impl Source for HubSpot {
         let decoded = decoded(&address);
         let verified =
             check(&decoded).or_else(|refusal| if decoded == address { Err(refusal) } else { check(&address) });
-        let verified = verified?;
+        let verified = verified.map_err(|Refusal { reason, .. }| {
+            Refusal::unverified(
+                reason,
+                "the signature does not fit; check that `secrets` holds the client secret of the app, and that the target URL \
+                 at HubSpot is to the letter the one configured here (`url`, or public.url with /webhooks/NAME behind it)",
+            )
+        })?;
         fresh(signed_at, now, self.tolerance, Some(self.tolerance))?;
         Ok(verified)
     }

@@ -67,6 +67,10 @@ struct Stripe {
 
 fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
     let secrets = Secrets::read(settings, "the signing secret of the endpoint, whsec_ included");
+    let is_key = |secret: &[u8]| [&b"sk_"[..], b"rk_", b"pk_"].iter().any(|start| secret.starts_with(start));
+    if secrets.as_ref().is_some_and(|secrets| secrets.iter().any(is_key)) {
+        settings.problem("secrets", "must be signing secrets of the endpoint, whsec_…; one is a key of the API");
+    }
     let tolerance = tolerance(settings, TOLERANCE);
     let worth = worth(settings);
     let name = |text: &str| EventName::new(text).ok().filter(|name| !name.is_change()).map(|name| name.to_string());
