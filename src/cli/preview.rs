@@ -77,32 +77,36 @@ async fn of_key(arguments: &Arguments, source: &SourceName, config: Config, body
     }
     let event = match intake::read_event(body, source, SystemClock.now()) {
         Ok(event) => event,
-        Err(problem) => return refused("the relay would refuse this event:", &problem),
+        Err(problem) => {
+            if arguments.source.is_none() && !config.intake.sources.is_empty() {
+                eprintln!("note: for the body of a webhook say --source and one of {}", posted(&config));
+            }
+            return refused("the relay would refuse this event:", &problem);
+        }
     };
     let pipeline = pipeline(config).await?;
     requests(&pipeline, event)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What may be meant otherwise by whoever has the body of a webhook.
+/// What is to be said where nothing configured has the name in `--source`.
 fn note(arguments: &Arguments, source: &SourceName, config: &Config) -> Option<String> {
-    let posted: Vec<&str> = config.intake.sources.iter().map(|source| source.name.as_str()).collect();
-    let posted = posted.join(", ");
     let keys = &config.intake.keys;
+    let without = "no source in [[sources]] and no key in [intake] keys has the name";
     match (&arguments.source, &arguments.config) {
+        (None, _) => None,
         (Some(_), None) => Some("without --config no source is configured".to_owned()),
-        (Some(_), Some(_)) if keys.iter().any(|(name, _)| name == source) => None,
-        (Some(_), Some(_)) if posted.is_empty() && keys.is_empty() => None,
-        (Some(_), Some(_)) if posted.is_empty() => {
-            Some(format!("there are no [[sources]], and no key in [intake] keys has the name {source}"))
-        }
-        (Some(_), Some(_)) => {
-            let none = "no source in [[sources]] and no key in [intake] keys has the name";
-            Some(format!("{none} {source}; sources are {posted}"))
-        }
-        (None, _) if posted.is_empty() => None,
-        (None, _) => Some(format!("for the body of a webhook say --source and one of {posted}")),
+        _ if keys.iter().any(|(name, _)| name == source) => None,
+        _ if !config.intake.sources.is_empty() => Some(format!("{without} {source}; sources are {}", posted(config))),
+        _ if keys.is_empty() => None,
+        _ => Some(format!("{without} {source}")),
     }
+}
+
+/// The names in `[[sources]]`.
+fn posted(config: &Config) -> String {
+    let names: Vec<&str> = config.intake.sources.iter().map(|source| source.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// What a source would make of a body.

@@ -91,13 +91,17 @@ pub(super) fn refused(intake: &Intake, source: &SourceName, problem: &Problem) {
     intake.tally.refused(source, intake.clock.now(), None, "invalid_event", &with_field(problem));
 }
 
-/// Why, behind the field that it is about.
+/// Why, behind the place that it is about.
 fn with_field(problem: &Problem) -> String {
     let Problem { pointer, detail, .. } = problem;
     let field = pointer.as_deref().unwrap_or_default().trim_start_matches('/').replace('/', ".");
-    let named = |field: &str| detail.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'));
+    let why = |named: &str| detail.strip_prefix(named)?.strip_prefix(": ");
     let last = field.rsplit('.').next().unwrap_or_default();
-    if field.is_empty() || named(&field) || named(last) { detail.to_string() } else { format!("{field}: {detail}") }
+    match why(&field).or_else(|| why(last)) {
+        _ if field.is_empty() => detail.to_string(),
+        Some(why) => format!("{field}: {why}"),
+        None => format!("{field}: {detail}"),
+    }
 }
 
 pub(super) fn tally(intake: &Intake, source: &SourceName, answers: &[Answer]) {

@@ -35,6 +35,8 @@ const PROBLEMS_MAX: usize = 100;
 const PAGES_MAX: usize = 10_000;
 /// The first run after the start leaves the relay time to take what waits at its door.
 const FIRST_AFTER: Duration = Duration::from_secs(30);
+/// What a 404 means here.
+const NO_LIST: &str = "the provider has no such list (404); check the address in `api`";
 /// When a page is asked for again that could not be had.
 const WAITS: Waits = Waits { first: Duration::from_secs(5), max: Duration::from_secs(300) };
 /// How often one page is asked for.
@@ -164,7 +166,11 @@ impl Reconciler {
     ) -> Result<Reconciled, Failure> {
         let unlisted = || FetchError::Settings("this source cannot be listed".to_owned());
         let listing = config.source.listing().ok_or_else(unlisted).map_err(Failure::Fetch)?;
-        let Page { mut reports, next } = listing.page(&self.fetcher, since, cursor).await.map_err(Failure::Fetch)?;
+        let page = listing.page(&self.fetcher, since, cursor).await.map_err(|error| match error {
+            FetchError::Gone => FetchError::Settings(NO_LIST.to_owned()),
+            error => error,
+        });
+        let Page { mut reports, next } = page.map_err(Failure::Fetch)?;
         for report in &mut reports {
             // A change of yesterday lists an order of last year.
             if let Report::Event(told) = &*report

@@ -33,6 +33,9 @@ const DELIVERY_HEADERS: [&str; 3] = ["x-shopify-webhook-id", "webhook-id", "x-wc
 /// Why an entry is ignored for which the map names no event.
 pub(super) const NOT_MAPPED: &str = "not mapped";
 
+/// Why a body is ignored that holds no entry.
+const NO_ENTRIES: &str = "no entries";
+
 /// A configured source.
 #[derive(Clone)]
 pub struct SourceConfig {
@@ -155,6 +158,11 @@ impl Desk {
             self.tally.refused(&config.name, now, delivery, reason, &problem.detail);
             taken.refused.push(problem);
         };
+        if reports.is_empty() && delivery.is_some() {
+            // An empty list, or a list that is looked for in the wrong place.
+            self.tally.ignored(&config.name, "", NO_ENTRIES);
+            taken.ignored += 1;
+        }
         for (i, report) in reports.into_iter().enumerate() {
             match report {
                 Report::Refused(refusal) => {

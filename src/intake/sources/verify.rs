@@ -135,7 +135,8 @@ impl Secrets {
 
     /// Believes the request if `given` is one of the secrets.
     pub(super) fn presented<'a>(&self, inbound: &'a Inbound<'a>, given: Option<&str>) -> Result<Verified<'a>, Refusal> {
-        let missing = "the request carries no credential; set it at the sender as docs/sources of this kind says";
+        let missing =
+            "the request carries no credential; set it at the sender, as the page of this kind in docs/sources says";
         let given = given.ok_or(Refusal::unverified("no_credential", missing))?;
         let given = Sha256::digest(given);
         let mut matches = subtle::Choice::from(0);

@@ -161,7 +161,7 @@ impl Salesforce {
         let staged = stage.as_deref().and_then(|stage| self.steps.event(stage));
         let staged = staged.or_else(|| self.steps.event(&won()?));
         let Some(event) = staged.or_else(|| self.steps.event(&kind)) else {
-            return Report::ignored(stage.unwrap_or(kind), "not mapped");
+            return Report::ignored(stage.unwrap_or(kind), "no step of events");
         };
         let mut draft = crm::step(event, "Salesforce");
         draft.time = record.time(staged.is_none());
