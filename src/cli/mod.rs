@@ -50,7 +50,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Validate the configuration and list all problems at once; with --live, ask the platforms too
     Check(check::Arguments),
-    /// Print the request each destination would get for an event; no network, nothing stored
+    /// Print what becomes of an event or a webhook's body, and the request each destination would get; no network, nothing stored
     Preview(preview::Arguments),
     /// Run the strict stand-ins for the ad platforms, to test an integration against
     Sandbox(sandbox::Arguments),

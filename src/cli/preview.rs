@@ -179,6 +179,9 @@ fn requests(pipeline: &Pipeline, event: RawEvent) -> anyhow::Result<()> {
     if new.waits_for.is_some() {
         println!("names a visitor: it would be joined to that visitor's visit, which preview cannot see");
     }
+    if new.deliveries.is_empty() {
+        println!("no destination is configured: it would be kept, and sent nowhere");
+    }
     for (delivery, route) in new.deliveries.iter().zip(pipeline.routes()) {
         println!("\n── {}", route.name);
         show(delivery, route, &new.event)?;

@@ -126,7 +126,8 @@ async fn one_page(
     let desk = &reconciler.desk;
     let config = desk.sources.get(&name).ok_or_else(|| {
         let known: Vec<&str> = desk.sources.keys().map(String::as_str).collect();
-        Problem::unknown(format!("no source of this name is configured; there are: {}", known.join(", ")))
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Problem::unknown(format!("no source of this name is in [[sources]]; there are: {known}"))
     })?;
     if config.source.listing().is_none() {
         let why = "this source cannot be listed: its kind has no such API, or its `api` is not configured";
