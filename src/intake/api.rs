@@ -65,6 +65,7 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
     let source = match intake.keys.owner(&headers).and_then(|source| typed().map(|()| source)) {
         Ok(source) => source,
         Err(problem) => {
+            tracing::warn!(detail = %problem.detail, "refused a request to /v1/events");
             discard(body).await;
             return Err(problem);
         }
@@ -189,5 +190,19 @@ pub(super) fn json(status: StatusCode, answers: &Answers) -> Response {
     match serde_json::to_vec(answers) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(_) => Problem::internal().into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_place_once() {
+        let told = |pointer: &str, detail: &str| with_field(&Problem::invalid(pointer, detail));
+        assert_eq!(told("/amount", "this field is not known here"), "amount: this field is not known here");
+        assert_eq!(told("/events/2/currency", "currency: is missing"), "events.2.currency: is missing");
+        assert_eq!(told("/user/email", "user.email: is too long"), "user.email: is too long");
+        assert_eq!(told("", "must be an object"), "must be an object");
     }
 }

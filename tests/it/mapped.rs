@@ -119,10 +119,14 @@ async fn a_body_of_many_entries_is_taken_entry_by_entry() {
         );
         assert_eq!((&told["ignored"], count("refused")), (&json!(1), Some(1)), "{told}");
     }
+    let elsewhere = r#"{ "currency": "EUR", "order_list": [] }"#;
+    let answer = deliver(&relay, elsewhere, ("authorization", "Bearer till-secret"), "till").await;
+    assert_eq!((answer.status, &answer.json()["ignored"]), (200, &json!(1)));
     let sources = relay.admin("/v1/sources").await;
     let till =
         sources["sources"].as_array().and_then(|all| all.iter().find(|s| s["name"] == "till")).expect("is there");
-    assert_eq!(till["ignored_topics"], json!({ ": not mapped": 2 }), "{till}");
+    assert_eq!(till["ignored_topics"], json!({ ": not mapped": 2, ": no entries": 1 }), "{till}");
+    assert!(till["last_delivery"].as_str().is_some_and(|at| at.ends_with('Z')), "{till}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,5 +216,10 @@ async fn preview_shows_what_a_body_would_become() {
     // Events of the native API, as ever.
     let event = json!({ "event": "purchase", "event_id": "e-1", "value": 1, "currency": "EUR" });
     let (good, told) = preview(&setup, &[], &event.to_string());
-    assert!(good && told.contains("event_id e-1"), "{told}");
+    assert!(good && told.contains("event_id e-1") && !told.contains("note:"), "{told}");
+    // Bodies of webhooks whose source is not said, or not there.
+    let (good, told) = preview(&setup, &[], &order.to_string());
+    assert!(!good && told.contains("note: for the body of a webhook say --source and one of erp, till"), "{told}");
+    let (good, told) = preview(&setup, &["--source", "epr"], &order.to_string());
+    assert!(!good && told.contains("has the name epr; sources are erp, till"), "{told}");
 }

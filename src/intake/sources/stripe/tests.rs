@@ -221,6 +221,8 @@ fn what_is_wrong_with_the_settings_is_said() {
         problems
     };
     assert_eq!(told(""), ["secrets: is missing: the signing secret of the endpoint, whsec_ included"]);
+    let key = "secrets: must be signing secrets of the endpoint, whsec_…; one is a key of the API";
+    assert_eq!(told("secrets = ['whsec_test', 'sk_live_1']"), [key]);
     let wrong = "secrets = ['x']\ntolerance = '9d'\nvalue = 'net'\nfree_event = 'refund'\npayment_intents = 'yes'\n[api]\nevents = \
                  ['charge.expired']\ntokens = 'x'\nitems = 'yes'";
     let problems = told(wrong);
