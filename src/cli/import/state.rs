@@ -75,7 +75,7 @@ impl State {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.with_context(|| format!("cannot read {}", file.display()))?,
         };
-        let anew = "--restart begins anew: rows that were taken before are then duplicates";
+        let anew = "--restart begins anew (rows that were taken before are then duplicates)";
         let kept: Self = match serde_json::from_slice(&bytes) {
             Ok(Self { version, .. }) if version != VERSION => {
                 bail!("{} was written by another release; {anew}", file.display())
@@ -94,7 +94,7 @@ impl State {
         if kept.settings != new.settings {
             bail!(
                 "this import was begun with another mapping, time zone, delimiter or --url; say the same again, keep this one \
-                 apart with --state, or start over: {anew}"
+                 apart with --state, or start over; {anew}"
             );
         }
         Ok(Some(kept))

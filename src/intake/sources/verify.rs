@@ -86,6 +86,9 @@ impl Secrets {
             settings.problem("secrets", format!("must hold at least one: {what}"));
             return None;
         }
+        if secrets.iter().any(|secret| secret.trim_ascii() != secret.as_slice()) {
+            settings.problem("secrets", "one begins or ends with a space or a line end; leave that out");
+        }
         Some(Self(secrets))
     }
 
