@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     attribution::{read_cookies, read_landing},
-    model::{ActionSource, Choice, ClickKind, Consent, Cookies, Item, Raw, RawUser, Sensitive, Time, Utm},
+    model::{
+        ActionSource, Choice, ClickKind, Consent, Cookies, EventId, Item, Raw, RawUser, Sensitive, SourceName, Time,
+        TransactionId, Utm,
+    },
 };
 
 /// An event before its values are checked. Holds contact details as they came: it can be neither stored nor printed.
@@ -69,6 +72,13 @@ impl Draft {
         Self { event: Some(event.into()), ..Self::default() }
     }
 
+    /// Gives the event the id that every report of what `key` names has.
+    pub(super) fn known_by(&mut self, source: &SourceName, key: String) {
+        let Some(event) = &self.event else { return };
+        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(source, event, &key));
+        self.event_id = Some(id.map_or(key, |id| id.to_string()));
+    }
+
     /// Takes a value that a shop or form carries along under a name of its own: the visitor id (`visitor_id`, `cr_vid`),
     /// click ids, platform cookies, UTM values, checkout and cart tokens, consent, Meta's lead id, the landing page's address.
     /// Leading underscores, case and `-` for `_` make no difference; what is known already stays. Whether the name is one of
@@ -100,7 +110,7 @@ impl Draft {
                 return true;
             }
             "ad_user_data" | "ad_personalization" => {
-                let choice = match value {
+                let choice = match value.to_ascii_lowercase().as_str() {
                     "granted" | "true" | "yes" => Choice::Granted,
                     "denied" | "false" | "no" => Choice::Denied,
                     _ => Choice::Unknown,
@@ -353,7 +363,7 @@ mod tests {
             ("utm-source", "google"),
             ("_cart_token", "c-1"),
             ("landing_site", "/p?fbclid=IwAR1&gclid=other&utm_source=fb&utm_medium=cpc"),
-            ("ad_user_data", "granted"),
+            ("ad_user_data", "Granted"),
             ("lead_id", "l:1234567890123456"),
             ("visitor_id", "v-2"),
         ];

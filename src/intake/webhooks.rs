@@ -21,7 +21,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time},
     pipeline::Pipeline,
     store::{Accepted, StoreError},
     web::{Problem, discard, read_body},
@@ -186,10 +186,8 @@ pub(super) fn mapped(
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     if draft.event_id.is_none()
         && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
-        && let Some(event) = &draft.event
     {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
+        draft.known_by(&config.name, key);
     }
     Ok((draft, left_out.unwrap_or_default()))
 }

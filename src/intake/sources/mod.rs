@@ -4,7 +4,7 @@
 
 mod crm;
 mod hubspot;
-mod json;
+pub(super) mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
