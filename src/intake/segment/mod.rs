@@ -33,7 +33,7 @@ use serde_json::Value;
 use self::{message::Message, sighting::Sighting, track::Read};
 use super::{Draft, Intake, read::read_draft, sources::Worth};
 use crate::{
-    model::{Currency, EventId, Raw, RawEvent, RawUser, SourceName, Time, TransactionId},
+    model::{Currency, Raw, RawEvent, RawUser, SourceName, Time},
     privacy::Country,
     store::{Accepted, StoreError},
     web::{Peer, Problem, TrustedProxies, read_body},
@@ -280,10 +280,9 @@ impl Segment {
             }
         }
         sighting::store(pipeline, sightings, self.config.default_country).await?;
-        let known: Vec<EventId> = events.iter().map(|event: &RawEvent| event.event_id.clone()).collect();
         let accepted = if events.is_empty() { Vec::new() } else { pipeline.accept(events).await? };
         let (mut new, mut duplicate) = (0, 0);
-        for ((answer, _event), id) in accepted.into_iter().zip(known).zip(ids) {
+        for (answer, id) in accepted.into_iter().zip(ids) {
             match answer {
                 Accepted::New | Accepted::Restates(_) => new += 1,
                 Accepted::Duplicate(_) => duplicate += 1,
@@ -348,7 +347,7 @@ fn told(message: &Message<'_>, source: &SourceName, config: &Config, people: &mu
             Read::Ignored(topic, reason) => return Ok(Told::Ignored(topic, reason)),
             Read::Event(mut event, key) => {
                 people.complete(message, &mut event);
-                identify(source, &mut event, key);
+                key.into_iter().for_each(|key| event.known_by(source, key));
                 return Ok(Told::Event(event));
             }
         },
@@ -363,14 +362,6 @@ fn told(message: &Message<'_>, source: &SourceName, config: &Config, people: &mu
     people.learn(message, &draft);
     draft.event = Some(kind.to_owned());
     Ok(Told::Sighting(Box::new(draft)))
-}
-
-/// Gives an event the id that every delivery of the same message has.
-fn identify(source: &SourceName, draft: &mut Draft, key: Option<String>) {
-    if let (Some(key), Some(event)) = (key, &draft.event) {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(source, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
-    }
 }
 
 /// What one message is to us, checked.
