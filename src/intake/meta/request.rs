@@ -65,7 +65,7 @@ impl Posted {
 
     /// Whether the events are a test.
     pub(super) fn is_test(&self) -> bool {
-        self.text("test_event_code").is_some()
+        self.text("test_event_code").is_some() || self.0.get("test_event_code").is_some_and(Value::is_number)
     }
 
     /// The events, 1 to `most`, and nothing else.
@@ -172,6 +172,8 @@ mod tests {
         assert_eq!((token(None, &with("Basic k")), token(None, &HeaderMap::new())), (None, None));
         let test = read(Some("test_event_code=TEST1"), &HeaderMap::new(), b"{}").expect("reads");
         assert!(test.is_test());
+        let number = read(None, &HeaderMap::new(), br#"{"test_event_code": 7}"#).expect("reads");
+        assert!(number.is_test(), "rather too few are taken for sales");
         let unset = br#"{"test_event_code": "null", "access_token": "null", "accessKey": " k "}"#;
         let unset = read(None, &HeaderMap::new(), unset).expect("reads");
         assert_eq!((unset.is_test(), unset.token().as_deref()), (false, Some("k")));
