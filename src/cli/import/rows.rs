@@ -200,7 +200,8 @@ impl Rows {
             if part.is_empty() {
                 // A file that does not end with the end of a line has one line more.
                 self.place.lines += u64::from(!bytes.is_empty() && bytes.last() != Some(&b'\n'));
-                return Ok((bytes, quotes != Quotes::Inside && !(torn && self.place.lines > first + 1)));
+                let swallowed = torn && self.place.lines > first + 1;
+                return Ok((bytes, quotes != Quotes::Inside && !swallowed));
             }
             let end = part.iter().position(|&byte| match self.delimiter {
                 Some(delimiter) => {
@@ -218,7 +219,8 @@ impl Rows {
             self.reader.consume(length);
             let over = bytes.len() > ROW_BYTES_MAX;
             if end.is_some() {
-                return Ok((bytes, !over && !(torn && self.place.lines > first + 1)));
+                let swallowed = torn && self.place.lines > first + 1;
+                return Ok((bytes, !over && !swallowed));
             }
             if over {
                 return Ok((bytes, false));
