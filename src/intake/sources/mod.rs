@@ -6,7 +6,7 @@ mod calendly;
 mod crm;
 mod generic;
 mod hubspot;
-mod json;
+pub(super) mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
