@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     intake::Draft,
-    model::{ActionSource, EventName, Item, Settings, Time},
+    model::{ActionSource, Currency, EventName, Item, Settings, Time},
 };
 
 /// Kind `lemon_squeezy`.
@@ -51,11 +52,10 @@ impl LemonSqueezy {
     fn report(&self, topic: &str, body: Value) -> Result<Report, Refusal> {
         let attributes = json::at(&body, "/data/attributes").unwrap_or(&Value::Null);
         let status = json::text(attributes, "/status").unwrap_or_default();
-        let event = match topic {
-            "order_created" | "subscription_payment_success" => "purchase",
-            // It tells the sum of all refunds so far, and with that what is left.
-            "order_refunded" if status == "partial_refund" => EventName::RESTATEMENT,
-            "order_refunded" => "refund",
+        let invoice = topic.starts_with("subscription_payment_");
+        let refund = match topic {
+            "order_created" | "subscription_payment_success" => false,
+            "order_refunded" | "subscription_payment_refunded" => true,
             _ => return Ok(Report::ignored(topic, "not a conversion")),
         };
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
@@ -64,34 +64,26 @@ impl LemonSqueezy {
         if topic == "order_created" && status != "paid" {
             return Ok(Report::ignored(topic, "not paid"));
         }
-        let renewal = topic == "subscription_payment_success";
-        if renewal && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
+        if invoice && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
             // Its order tells of the same money.
             return Ok(Report::ignored(topic, "counted by another topic"));
         }
         let currency = json::currency(attributes, "/currency")?;
-        let amount = |pointer| json::minor(attributes, pointer, currency);
-        let value = match (event, self.worth) {
-            ("refund", _) => amount("/refunded_amount")?,
-            (EventName::RESTATEMENT, _) => {
-                amount("/total")?.zip(amount("/refunded_amount")?).map(|(total, refunded)| total - refunded)
-            }
-            (_, Worth::Total) => amount("/total")?,
-            (_, Worth::Subtotal) => {
-                let discount = amount("/discount_total")?.unwrap_or_default();
-                amount("/subtotal")?.map(|subtotal| subtotal - discount)
-            }
+        let (event, value) = if refund {
+            self.after_refund(attributes, currency, status == "partial_refund")?
+        } else {
+            ("purchase", self.value(attributes, currency)?)
         };
         let mut draft = Draft {
-            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
-            transaction_id: if renewal {
+            time: json::time(attributes, if refund { "/refunded_at" } else { "/created_at" }).ok().flatten(),
+            transaction_id: if invoice {
                 json::text(&body, "/data/id").map(|id| format!("invoice-{id}"))
             } else {
                 json::first(attributes, &["/identifier", "/order_number"])
             },
             value,
             currency: Some(currency.code().to_owned()),
-            action_source: renewal.then_some(ActionSource::SystemGenerated),
+            action_source: invoice.then_some(ActionSource::SystemGenerated),
             ..Draft::named(event)
         };
         draft.user.emails.extend(json::raw(attributes, "/user_email"));
@@ -99,12 +91,12 @@ impl LemonSqueezy {
             json::name(&name, &mut draft.user);
         }
         draft.user.external_ids.extend(json::raw(attributes, "/customer_id"));
-        if let Some(item) = json::at(attributes, "/first_order_item").filter(|_| event == "purchase") {
+        if let Some(item) = json::at(attributes, "/first_order_item").filter(|_| !refund) {
             draft.items.push(Item {
                 id: json::first(item, &["/variant_id", "/product_id"]),
                 name: json::text(item, "/product_name"),
-                quantity: json::decimal(item, "/quantity")?,
-                price: json::minor(item, "/price", currency)?,
+                quantity: json::decimal(item, "/quantity").ok().flatten(),
+                price: json::minor(item, "/price", currency).ok().flatten(),
             });
         }
         if let Some(Value::Object(custom)) = body.pointer("/meta/custom_data") {
@@ -114,10 +106,51 @@ impl LemonSqueezy {
         }
         Ok(Told::new(draft, body).into())
     }
+
+    /// What an order or invoice is worth as a purchase. Prices may include their tax or not: only what is left of the total
+    /// is right for both.
+    fn value(&self, attributes: &Value, currency: Currency) -> Result<Option<Decimal>, Refusal> {
+        let amount = |pointer| json::minor(attributes, pointer, currency);
+        let total = amount("/total")?;
+        if self.worth == Worth::Total {
+            return Ok(total);
+        }
+        if let Some((total, tax)) = total.zip(amount("/tax")?) {
+            return Ok(Some((total - tax).max(Decimal::ZERO)));
+        }
+        let discount = amount("/discount_total")?.unwrap_or_default();
+        Ok(amount("/subtotal")?.map(|subtotal| (subtotal - discount).max(Decimal::ZERO)).or(total))
+    }
+
+    /// What a refund makes of an order or invoice. It tells the sum of all refunds so far, tax included, and with that what is
+    /// left: of a value without tax, the same share.
+    fn after_refund(
+        &self,
+        attributes: &Value,
+        currency: Currency,
+        partial: bool,
+    ) -> Result<(&'static str, Option<Decimal>), Refusal> {
+        let amount = |pointer| json::minor(attributes, pointer, currency);
+        let (total, refunded) = (amount("/total")?, amount("/refunded_amount")?);
+        let whole = self.value(attributes, currency)?;
+        if !partial {
+            return Ok(("refund", if self.worth == Worth::Total { refunded.or(whole) } else { whole.or(refunded) }));
+        }
+        let left = total.zip(refunded).map(|(total, refunded)| (total - refunded).max(Decimal::ZERO));
+        let share = || {
+            let (total, left, whole) = (total.filter(|total| !total.is_zero())?, left?, whole?);
+            let share = whole.checked_mul(left)?.checked_div(total)?;
+            Some(share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero))
+        };
+        let left = if self.worth == Worth::Total { left } else { share().or(left) };
+        Ok((EventName::RESTATEMENT, left))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json as value;
+
     use super::{super::testing, *};
 
     const CONFIG: &str = "secrets = ['shhh']";
@@ -125,6 +158,23 @@ mod tests {
     #[test]
     fn fixtures_read_as_their_snapshots() {
         testing::snapshots("lemon_squeezy", &DESCRIPTOR, CONFIG);
+    }
+
+    #[test]
+    fn without_tax_a_refund_takes_its_share() {
+        let source = testing::build(&DESCRIPTOR, "secrets = ['shhh']\nvalue = 'subtotal'");
+        let of = |topic: &str, status: &str, refunded: i64| {
+            let attributes = value!({ "identifier": "o-1", "currency": "EUR", "status": status, "subtotal": 5000,
+                "discount_total": 1000, "tax": 760, "total": 4760, "refunded_amount": refunded });
+            let body = value!({ "meta": { "event_name": topic }, "data": { "id": "1", "attributes": attributes } });
+            let read = testing::reads(source.as_ref(), &testing::headers([]), body.to_string().as_bytes());
+            let event = &read["reports"][0]["event"];
+            (event["event"].as_str().map(str::to_owned), event["value"].as_str().map(str::to_owned))
+        };
+        let said = |event: &str, value: &str| (Some(event.to_owned()), Some(value.to_owned()));
+        assert_eq!(of("order_created", "paid", 0), said("purchase", "40.00"));
+        assert_eq!(of("order_refunded", "partial_refund", 1190), said("restatement", "30.00"));
+        assert_eq!(of("order_refunded", "refunded", 4760), said("refund", "40.00"));
     }
 
     /// Vector: reference/webhooks.md, "Signature test vectors".
