@@ -164,7 +164,9 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
-    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string);
+    // So was its transaction, unless that is what was asked for.
+    let transaction = event.transaction_id.as_ref().map(ToString::to_string);
+    draft.transaction_id = transaction.or_else(|| told.draft.transaction_id.clone());
     draft.time = None;
     let (learnt, left_out) = read_draft(draft, &config.name, now);
     left_out.iter().for_each(|problem| unsound(&problem.detail));
@@ -190,7 +192,10 @@ mod tests {
             Draft, Tally,
             sources::{Inbound, Parsed, Refusal, Report, Source, Verified},
         },
-        model::{DestinationId, DestinationName, EventId, EventName, MockClock, NewState, Raw, SourceName, WaitReason},
+        model::{
+            DestinationId, DestinationName, EventId, EventName, MockClock, NewState, Raw, SourceName, TransactionId,
+            WaitReason,
+        },
         pipeline::{self, Pipeline, Route},
         store::{Stores, conformance, memory},
     };
@@ -226,19 +231,20 @@ mod tests {
     }
 
     fn desk(stores: &Stores, answers: Vec<Result<Option<Told>, FetchError>>, ids: &[DestinationId]) -> Desk {
-        let purchase = EventName::new("purchase").expect("valid");
+        let (purchase, refund) = (EventName::new("purchase"), EventName::new("refund"));
+        let (purchase, refund) = (purchase.expect("valid"), refund.expect("valid"));
         let name = DestinationName::new("out").expect("valid");
         let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
         let common = destinations::Common {
             name: name.clone(),
-            events: [(purchase.clone(), "Purchase".to_owned())].into(),
+            events: [(purchase.clone(), "Purchase".to_owned()), (refund.clone(), "Refund".to_owned())].into(),
             hold_after_click: None,
             fallback_for: None,
         };
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
         let on_unknown_consent = destinations::OnUnknownConsent::Send;
-        let events = [purchase].into();
+        let events = [purchase, refund].into();
         let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
         let clock = Arc::new(MockClock::at(NOW));
         let config = pipeline::Config { default_country: None, wait_for_visit: Duration::from_secs(30) };
@@ -291,6 +297,23 @@ mod tests {
         assert_eq!((event.user.emails.len(), event.money.is_some(), event.time), (1, true, NOW));
         assert_eq!(event.visitor_id.as_ref().map(|id| id.as_str()), Some("v-1"));
         assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None, "nothing waits for it any more");
+    }
+
+    #[tokio::test]
+    async fn a_refund_learns_which_purchase_it_is_of() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let invoice = Draft { transaction_id: Some("in_1".into()), ..Draft::named("refund") };
+        let desk = desk(&stores, vec![Ok(Some(Told::new(invoice, serde_json::Value::Null)))], &ids);
+        let config = &desk.sources["crm"];
+        let told = Told::new(Draft::named("refund"), serde_json::json!({})).keyed("re_1");
+        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..told };
+        let taken = desk.take(config, &HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
+        assert_eq!(taken.accepted, ["crm:refund:re_1"]);
+        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
+        assert_eq!(attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await, None);
+        let transaction = TransactionId::new("in_1").expect("valid");
+        let changes = stores.events.changes(&transaction).await.expect("reads");
+        assert_eq!(changes.iter().map(|refund| refund.event_id.as_str()).collect::<Vec<_>>(), ["crm:refund:re_1"]);
     }
 
     #[tokio::test]
