@@ -7,6 +7,8 @@ mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
+#[cfg(test)]
+mod mutated;
 mod paddle;
 mod pipedrive;
 mod shopify;
