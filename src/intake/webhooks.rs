@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -18,17 +18,20 @@ use super::{
     read::read_draft,
     reconcile::Reconcile,
     sources::{Inbound, Mapping, Parsed, Report, Source, Taken, Told},
-    tally::Tally,
+    tally::{Tally, word},
 };
 use crate::{
-    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    model::{Clock, Digest, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
     pipeline::Pipeline,
     store::{Accepted, StoreError},
     web::{Problem, discard, read_body},
 };
 
+/// Where providers name a delivery next to its body: for the log of one that was not read.
+const DELIVERY_HEADERS: [&str; 3] = ["x-shopify-webhook-id", "webhook-id", "x-wc-webhook-delivery-id"];
+
 /// Why an entry is ignored for which the map names no event.
-const NOT_MAPPED: &str = "not mapped";
+pub(super) const NOT_MAPPED: &str = "not mapped";
 
 /// A configured source.
 #[derive(Clone)]
@@ -43,6 +46,15 @@ pub struct SourceConfig {
     pub map: Option<Arc<Mapping>>,
     /// When it is reconciled without anybody asking.
     pub reconcile: Option<Reconcile>,
+    /// What its transaction ids are put behind, so that another source may use the same numbers: `transaction_prefix`.
+    pub transaction_prefix: Option<String>,
+}
+
+impl SourceConfig {
+    /// A transaction id of this source, as it is known here.
+    pub(super) fn transaction(&self, id: &str) -> String {
+        format!("{}{id}", self.transaction_prefix.as_deref().unwrap_or_default())
+    }
 }
 
 /// What brings reports of sources to where they are durable: webhooks, listings and lookups all end here.
@@ -84,27 +96,44 @@ async fn receive(
     let read = config.source.verify(&inbound, now).and_then(|verified| config.source.parse(&verified));
     let Parsed { delivery_id, reports } = match read {
         Ok(parsed) => parsed,
-        Err(refusal) => return Err(refused(refusal.reason, None, refusal.problem)),
+        Err(refusal) => {
+            let named = DELIVERY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+            let delivery = named.map_or_else(|| id_of(&body), str::to_owned);
+            return Err(refused(refusal.reason, Some(&delivery), refusal.problem));
+        }
     };
-    // Where neither the provider nor its event says what tells deliveries apart, their content does.
-    let delivery = delivery_id.clone().unwrap_or_else(|| {
-        let hex: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("body.{hex}")
-    });
-    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
+    let delivery = delivery_id.unwrap_or_else(|| id_of(&body));
+    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await;
+    let taken = taken.map_err(|error| refused("not_stored", Some(&delivery), error.into()))?;
     if let Some(reply) = config.source.answer(&taken) {
         let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
         let kind = HeaderValue::from_static(reply.content_type);
         return Ok((status, [(header::CONTENT_TYPE, kind)], reply.body).into_response());
     }
     let Taken { accepted, duplicates, ignored, mut refused } = taken;
-    if accepted.is_empty() && duplicates.is_empty() && ignored == 0 && refused.len() == 1 {
+    if accepted.is_empty() && duplicates.is_empty() && ignored == 0 && !refused.is_empty() {
+        // The first stands for all; the log has each.
         return Err(refused.swap_remove(0));
     }
-    let only_refused = accepted.is_empty() && duplicates.is_empty() && ignored == 0 && !refused.is_empty();
-    let status = if only_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let body = json!({ "accepted": accepted, "duplicates": duplicates, "ignored": ignored, "refused": refused });
-    Ok((status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+}
+
+/// What tells a delivery from others where neither the provider nor its event does: its content.
+pub(super) fn id_of(body: &[u8]) -> String {
+    let hex: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("body.{hex}")
+}
+
+/// What tells an entry of a delivery from the others.
+pub(super) fn entry_id(delivery: &str, i: usize) -> String {
+    if i == 0 { delivery.to_owned() } else { format!("{delivery}.{i}") }
+}
+
+/// What an entry says it is about, under the names that are usual: for the counts of what no event is mapped for.
+pub(super) fn topic(body: &Value) -> String {
+    let names = ["type", "event_type", "topic", "event", "event_name"];
+    names.iter().find_map(|name| body.get(name)?.as_str()).unwrap_or_default().to_owned()
 }
 
 impl Desk {
@@ -122,34 +151,39 @@ impl Desk {
     ) -> Result<Taken, StoreError> {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let refuse = |taken: &mut Taken, problem: Problem| {
-            self.tally.refused(&config.name, now, delivery, "invalid_event", &problem.detail);
-            self.pipeline.metrics.answered(&config.name, "rejected");
+        let refuse = |taken: &mut Taken, reason: &str, problem: Problem| {
+            self.tally.refused(&config.name, now, delivery, reason, &problem.detail);
             taken.refused.push(problem);
         };
         for (i, report) in reports.into_iter().enumerate() {
             match report {
+                Report::Refused(refusal) => {
+                    self.pipeline.metrics.answered(&config.name, "rejected");
+                    refuse(&mut taken, refusal.reason, refusal.problem);
+                }
                 Report::Ignored { topic, reason } => {
                     self.tally.ignored(&config.name, &topic, reason);
                     taken.ignored += 1;
                 }
                 Report::Event(told) => {
-                    let fallback =
-                        delivery.map(|delivery| if i == 0 { delivery.into() } else { format!("{delivery}.{i}") });
-                    match event(config, headers, *told, fallback, now) {
+                    let topic = topic(&told.body);
+                    match event(config, headers, *told, delivery.map(|delivery| entry_id(delivery, i)), now) {
                         Ok(None) => {
-                            // The topic is what the map read it from, which is the provider's own affair.
-                            self.tally.ignored(&config.name, "", NOT_MAPPED);
+                            self.tally.ignored(&config.name, &topic, NOT_MAPPED);
                             taken.ignored += 1;
                         }
                         Ok(Some((event, left_out))) => {
                             for problem in left_out {
                                 let (source, detail) = (&config.name, &problem.detail);
+                                let delivery = delivery.map(word);
                                 tracing::warn!(%source, delivery, %detail, "left out a field of an event");
                             }
                             events.push(event);
                         }
-                        Err(problem) => refuse(&mut taken, problem),
+                        Err(problem) => {
+                            self.pipeline.metrics.answered(&config.name, "rejected");
+                            refuse(&mut taken, "invalid_event", problem);
+                        }
                     }
                 }
             }
@@ -162,7 +196,8 @@ impl Desk {
                 Accepted::Restates(restatement) => taken.accepted.push(restatement.event_id.to_string()),
                 Accepted::Duplicate(known) => taken.duplicates.push(known.to_string()),
                 Accepted::Conflict(name) => {
-                    refuse(&mut taken, Problem::id_conflict("/event_id".to_owned(), name.as_str()));
+                    let problem = Problem::id_conflict("/event_id".to_owned(), name.as_str());
+                    refuse(&mut taken, "event_id_conflict", problem);
                 }
             }
         }
@@ -182,16 +217,34 @@ pub(super) fn mapped(
     fallback: Option<String>,
 ) -> Result<(Draft, Vec<Problem>), Problem> {
     let Told { mut draft, key, body, root, .. } = told;
+    let named = draft.event.is_some();
     let map = config.map.as_ref();
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
+    draft.transaction_id = draft.transaction_id.map(|id| config.transaction(&id));
     if draft.event_id.is_none()
-        && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
+        // An order may be refunded in parts, and where the map alone tells of it, nothing else tells them apart.
+        && let Some(key) = key.or_else(|| {
+            let refund = !named && event == "refund";
+            fallback.filter(|_| draft.transaction_id.is_none() || refund)
+        })
     {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
+        draft.event_id = Some(known_by(&config.name, event, key));
     }
     Ok((draft, left_out.unwrap_or_default()))
+}
+
+/// The id of what the provider knows by `key`. A key that is too long, or would show who somebody is, is known by its hash:
+/// it still has to tell sources and events apart.
+fn known_by(source: &SourceName, event: &str, key: String) -> String {
+    let derived = |key: &str| TransactionId::new(key).and_then(|key| EventId::derive(source, event, &key));
+    let id = derived(&key).or_else(|_| derived(&format!("sha256.{}", Digest::of_token(&key).hex())));
+    id.map_or(key, |id| id.to_string())
+}
+
+/// Whether the map was to say what happened, and says nothing.
+pub(super) fn is_unnamed(config: &SourceConfig, draft: &Draft) -> bool {
+    draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event"))
 }
 
 /// The event, and what was left out of it; nothing if the map is to say what happened, and says nothing.
@@ -204,7 +257,7 @@ fn event(
 ) -> Result<Option<(RawEvent, Vec<Problem>)>, Problem> {
     let lookup = told.lookup.clone();
     let (draft, mut left_out) = mapped(config, headers, told, fallback)?;
-    if draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event")) {
+    if is_unnamed(config, &draft) {
         return Ok(None);
     }
     let (event, more) = read_draft(draft, &config.name, now);
@@ -212,4 +265,22 @@ fn event(
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
     Ok(Some((event, left_out)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_what_happened_tells_sources_and_events_apart_whatever_it_looks_like() {
+        let known_by = |source: &str, event: &str, key: &str| {
+            known_by(&SourceName::new(source).expect("valid"), event, key.to_owned())
+        };
+        for key in ["77", "ada@example.com", &"x".repeat(250), &"x".repeat(300), "a\nb"] {
+            let ids = [("crm", "lead"), ("crm", "sign_up"), ("erp", "lead")].map(|(s, e)| known_by(s, e, key));
+            assert_eq!(ids[0], known_by("crm", "lead", key), "the same at every delivery");
+            assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
+            assert!(ids.iter().all(|id| id.len() <= 256 && !id.contains('@')), "{ids:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use base64::Engine as _;
+use conversion_relay::model::{Clock as _, SystemClock};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -10,6 +11,8 @@ use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{any, header, path},
 };
+
+use conversion_relay::sandbox::{Fault, FaultMode, Platform};
 
 use crate::support::{Answer, Platforms, Relay, Setup};
 
@@ -86,9 +89,35 @@ async fn a_signed_order_arrives_once_and_an_unsigned_one_never() {
     assert_eq!(courses["ignored_topics"], json!({ "license_key_created: not a conversion": 1 }));
     assert_eq!(courses["refused_reasons"], json!({ "bad_signature": 1, "unreadable": 1 }));
     assert_eq!(courses["last_refusal"]["reason"], "unreadable", "{courses}");
+    assert_eq!(courses["last_refusal"]["delivery_id"], "order_created.8", "{courses}");
+    assert!(setup.log().contains("body."), "one that is not believed is known by its content");
     let timeline = relay.admin("/v1/events/courses:purchase:order-1").await;
     assert_eq!(timeline["source"], "courses", "{timeline}");
     assert!(!setup.log().contains("ada.webhook"), "no contact data in the log");
+}
+
+#[tokio::test]
+async fn what_a_full_queue_turns_away_is_told_with_its_source_and_delivery() {
+    let platforms = Platforms::start().await;
+    platforms.sandbox.set_fault(Platform::Meta, Fault::new(FaultMode::ExpiredToken));
+    let setup = Setup::new(&format!("{SOURCE}{}", platforms.destinations())).env("RELAY__STORE__QUEUE_MAX", "3");
+    let relay = setup.start();
+    let mut order_number = 0;
+    let full = loop {
+        order_number += 1;
+        let answer = deliver(&relay, &order(order_number, 4999), "new-secret").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(order_number <= 10, "the bound holds");
+    };
+    assert_eq!((full.status, full.header("content-type")), (503, "application/problem+json"), "{}", full.text);
+    let refusal = &relay.admin("/v1/sources").await["sources"];
+    let refusal = refusal.as_array().and_then(|all| all.iter().find(|s| s["name"] == "courses")).expect("is there");
+    let refusal = &refusal["last_refusal"];
+    assert_eq!(refusal["reason"], "not_stored");
+    assert_eq!(refusal["delivery_id"], format!("order_created.{order_number}"));
+    assert!(setup.log().contains("not_stored") && !setup.log().contains("ada.webhook"));
 }
 
 /// A CRM keeps the click id or Meta's lead id of a landing, and nothing else of the browser.
@@ -138,7 +167,7 @@ async fn what_a_webhook_leaves_out_is_looked_up_through_failures_and_a_kill() {
     let setup = Setup::new(&format!("{source}{}", platforms.destinations()));
     let down = Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount_as_scoped(&paddle).await;
     let relay = setup.start();
-    let now = jiff::Timestamp::now();
+    let now = SystemClock.now();
     let body = json!({
         "event_id": "evt_1", "event_type": "transaction.completed", "occurred_at": now.to_string(),
         "data": {
@@ -147,7 +176,7 @@ async fn what_a_webhook_leaves_out_is_looked_up_through_failures_and_a_kill() {
         },
     });
     let body = body.to_string();
-    let (at, mut mac) = (now.as_second(), Hmac::<Sha256>::new_from_slice(b"pdl_ntfset_x").expect("any key"));
+    let (at, mut mac) = (now.as_secs(), Hmac::<Sha256>::new_from_slice(b"pdl_ntfset_x").expect("any key"));
     mac.update(format!("{at}:{body}").as_bytes());
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let request = relay.client.post(format!("{}/webhooks/saas", relay.public));
@@ -194,7 +223,7 @@ async fn what_no_webhook_brought_is_taken_from_the_shops_list_once() {
         )
     };
     let order = |id: u32, status: &str, currency: &str, total: &str| {
-        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let at = SystemClock.now().format("%Y-%m-%dT%H:%M:%S");
         json!({
             "id": id, "number": id.to_string(), "status": status, "currency": currency, "total": total,
             "date_created_gmt": at, "date_paid_gmt": if status == "pending" { Value::Null } else { json!(at) },

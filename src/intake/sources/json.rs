@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::Refusal;
-use crate::model::{Currency, Raw, RawUser, Time, parse_decimal};
+use crate::model::{Currency, Money, Raw, RawUser, Time, parse_decimal};
 
 /// The body as JSON.
 ///
@@ -93,8 +93,10 @@ pub(super) fn decimal(value: &Value, pointer: &str) -> Result<Option<Decimal>, R
 pub(super) fn minor(value: &Value, pointer: &str, currency: Currency) -> Result<Option<Decimal>, Refusal> {
     let Some(units) = decimal(value, pointer)? else { return Ok(None) };
     let units = units.is_integer().then(|| i64::try_from(units).ok()).flatten();
+    let size = |units: i64| Money::from_minor(units.checked_abs()?, currency).ok();
+    let money = units.and_then(|units| size(units).map(|money| (units, money.amount())));
     let why = || Refusal::unreadable(pointer, format!("{pointer}: must be a whole number of the smallest unit"));
-    units.map(|units| Some(Decimal::new(units, currency.exponent()))).ok_or_else(why)
+    money.map(|(units, amount)| Some(if units < 0 { -amount } else { amount })).ok_or_else(why)
 }
 
 /// A currency.
@@ -126,9 +128,7 @@ mod tests {
     #[test]
     fn money_is_exact_in_every_form() {
         let eur = Currency::parse("EUR").expect("valid");
-        let value = json!({
-            "a": 4999, "b": "4999", "c": 12.5, "d": "x", "e": null, "f": -150, "g": "", "h": 0.1, "i": i64::MIN
-        });
+        let value = json!({"a": 4999, "b": "4999", "c": 12.5, "d": "x", "e": null, "f": -150, "g": "", "h": 0.1});
         let of = |pointer: &str, code: &str| {
             let currency = Currency::parse(code).expect("valid");
             minor(&value, pointer, currency).expect("reads").map(|amount| amount.to_string())
@@ -138,8 +138,8 @@ mod tests {
         assert_eq!(of("/b", "KWD").as_deref(), Some("4.999"));
         assert_eq!(of("/f", "EUR").as_deref(), Some("-1.50"));
         assert_eq!((of("/e", "EUR"), of("/g", "EUR"), of("/none", "EUR")), (None, None, None));
-        assert_eq!(of("/i", "EUR").as_deref(), Some("-92233720368547758.08"));
         assert!(minor(&value, "/c", eur).is_err() && minor(&value, "/d", eur).is_err());
+        assert!(minor(&json!({ "least": i64::MIN }), "/least", eur).is_err(), "has no size");
         assert_eq!(decimal(&value, "/h").expect("reads").map(|d| d.to_string()).as_deref(), Some("0.1"));
         let refused = decimal(&value, "/d").expect_err("no number");
         assert_eq!((refused.problem.status, refused.problem.pointer.as_deref()), (422, Some("/d")));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     intake::Draft,
-    model::{ActionSource, Currency, EventName, Item, Settings, Time},
+    model::{ActionSource, EventName, Item, Settings, Time},
 };
 
 /// Kind `lemon_squeezy`.
@@ -44,7 +44,7 @@ impl Source for LemonSqueezy {
         let topic = json::text(&body, "/meta/event_name").unwrap_or_default();
         // Deliveries have no id of their own: data.id and the topic tell them apart.
         let id = json::text(&body, "/data/id").map(|id| format!("{topic}.{id}"));
-        Ok(Parsed::one(id, self.report(&topic, body)?))
+        Ok(Parsed::one(id, self.report(&topic, body)))
     }
 }
 
@@ -52,8 +52,7 @@ impl LemonSqueezy {
     fn report(&self, topic: &str, body: Value) -> Result<Report, Refusal> {
         let attributes = json::at(&body, "/data/attributes").unwrap_or(&Value::Null);
         let status = json::text(attributes, "/status").unwrap_or_default();
-        let invoice = topic.starts_with("subscription_payment_");
-        let refund = match topic {
+        let refunded = match topic {
             "order_created" | "subscription_payment_success" => false,
             "order_refunded" | "subscription_payment_refunded" => true,
             _ => return Ok(Report::ignored(topic, "not a conversion")),
@@ -64,26 +63,55 @@ impl LemonSqueezy {
         if topic == "order_created" && status != "paid" {
             return Ok(Report::ignored(topic, "not paid"));
         }
-        if invoice && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
+        let renewal = topic.starts_with("subscription_payment_");
+        if renewal && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
             // Its order tells of the same money.
             return Ok(Report::ignored(topic, "counted by another topic"));
         }
         let currency = json::currency(attributes, "/currency")?;
-        let (event, value) = if refund {
-            self.after_refund(attributes, currency, status == "partial_refund")?
-        } else {
-            ("purchase", self.value(attributes, currency)?)
+        let amount = |pointer| json::minor(attributes, pointer, currency);
+        let total = amount("/total")?;
+        let worth = match self.worth {
+            Worth::Total => total,
+            // Prices may include their tax or not: only what is left of the total is right for both.
+            Worth::Subtotal => match total.zip(amount("/tax")?) {
+                Some((total, tax)) => Some((total - tax).max(Decimal::ZERO)),
+                None => {
+                    let discount = amount("/discount_total")?.unwrap_or_default();
+                    amount("/subtotal")?.map(|subtotal| (subtotal - discount).max(Decimal::ZERO))
+                }
+            },
+        };
+        let given_back = if refunded { amount("/refunded_amount")? } else { None };
+        // The sum of all refunds so far is told, and with that what is left. The status of an invoice knows no part.
+        let in_part = status == "partial_refund" || total.zip(given_back).is_some_and(|(total, back)| back < total);
+        // What it takes of the purchase's value: tax was given back with the rest.
+        let taken = given_back.map(|back| {
+            let share = total.zip(worth).and_then(|(total, worth)| back.checked_mul(worth)?.checked_div(total));
+            let rounded = |share: Decimal| {
+                share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero)
+            };
+            if self.worth == Worth::Total { back } else { share.map_or(back, rounded) }
+        });
+        let (event, value) = match (refunded, in_part) {
+            (false, _) => ("purchase", worth),
+            (true, true) => {
+                (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| (worth - taken).max(Decimal::ZERO)))
+            }
+            (true, false) => ("refund", taken),
         };
         let mut draft = Draft {
-            time: json::time(attributes, if refund { "/refunded_at" } else { "/created_at" }).ok().flatten(),
-            transaction_id: if invoice {
+            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })
+                .ok()
+                .flatten(),
+            transaction_id: if renewal {
                 json::text(&body, "/data/id").map(|id| format!("invoice-{id}"))
             } else {
                 json::first(attributes, &["/identifier", "/order_number"])
             },
             value,
             currency: Some(currency.code().to_owned()),
-            action_source: invoice.then_some(ActionSource::SystemGenerated),
+            action_source: renewal.then_some(ActionSource::SystemGenerated),
             ..Draft::named(event)
         };
         draft.user.emails.extend(json::raw(attributes, "/user_email"));
@@ -91,7 +119,7 @@ impl LemonSqueezy {
             json::name(&name, &mut draft.user);
         }
         draft.user.external_ids.extend(json::raw(attributes, "/customer_id"));
-        if let Some(item) = json::at(attributes, "/first_order_item").filter(|_| !refund) {
+        if let Some(item) = json::at(attributes, "/first_order_item").filter(|_| event == "purchase") {
             draft.items.push(Item {
                 id: json::first(item, &["/variant_id", "/product_id"]),
                 name: json::text(item, "/product_name"),
@@ -106,54 +134,57 @@ impl LemonSqueezy {
         }
         Ok(Told::new(draft, body).into())
     }
-
-    /// What an order or invoice is worth as a purchase. Prices may include their tax or not: only what is left of the total
-    /// is right for both.
-    fn value(&self, attributes: &Value, currency: Currency) -> Result<Option<Decimal>, Refusal> {
-        let amount = |pointer| json::minor(attributes, pointer, currency);
-        let total = amount("/total")?;
-        if self.worth == Worth::Total {
-            return Ok(total);
-        }
-        if let Some((total, tax)) = total.zip(amount("/tax")?) {
-            return Ok(Some((total - tax).max(Decimal::ZERO)));
-        }
-        let discount = amount("/discount_total")?.unwrap_or_default();
-        Ok(amount("/subtotal")?.map(|subtotal| (subtotal - discount).max(Decimal::ZERO)).or(total))
-    }
-
-    /// What a refund makes of an order or invoice. It tells the sum of all refunds so far, tax included, and with that what is
-    /// left: of a value without tax, the same share.
-    fn after_refund(
-        &self,
-        attributes: &Value,
-        currency: Currency,
-        partial: bool,
-    ) -> Result<(&'static str, Option<Decimal>), Refusal> {
-        let amount = |pointer| json::minor(attributes, pointer, currency);
-        let (total, refunded) = (amount("/total")?, amount("/refunded_amount")?);
-        let whole = self.value(attributes, currency)?;
-        if !partial {
-            return Ok(("refund", if self.worth == Worth::Total { refunded.or(whole) } else { whole.or(refunded) }));
-        }
-        let left = total.zip(refunded).map(|(total, refunded)| (total - refunded).max(Decimal::ZERO));
-        let share = || {
-            let (total, left, whole) = (total.filter(|total| !total.is_zero())?, left?, whole?);
-            let share = whole.checked_mul(left)?.checked_div(total)?;
-            Some(share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero))
-        };
-        let left = if self.worth == Worth::Total { left } else { share().or(left) };
-        Ok((EventName::RESTATEMENT, left))
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json as value;
-
     use super::{super::testing, *};
 
     const CONFIG: &str = "secrets = ['shhh']";
+
+    /// Event, transaction and value of a body.
+    fn read(config: &str, body: &serde_json::Value) -> [String; 3] {
+        let read =
+            testing::reads(&*testing::build(&DESCRIPTOR, config), &testing::headers([]), body.to_string().as_bytes());
+        let event = &read["reports"][0]["event"];
+        ["event", "transaction_id", "value"].map(|name| event[name].as_str().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_refund_takes_what_it_is_of_the_value_that_the_purchase_had() {
+        let order = |topic: &str, status: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": topic },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "subtotal": 5000, "discount_total": 1000,
+                    "tax": 760, "total": 4760, "refunded_amount": refunded,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        let of = |config: &str, topic, status, refunded| read(config, &order(topic, status, refunded));
+        assert_eq!(of(&net, "order_created", "paid", 0), ["purchase", "o-1", "40.00"]);
+        assert_eq!(of(&net, "order_refunded", "partial_refund", 1190)[..], ["restatement", "o-1", "30.00"]);
+        assert_eq!(of(&net, "order_refunded", "refunded", 4760), ["refund", "o-1", "40.00"]);
+        assert_eq!(of(CONFIG, "order_refunded", "partial_refund", 1190), ["restatement", "o-1", "35.70"]);
+        assert_eq!(of(CONFIG, "order_refunded", "refunded", 4760), ["refund", "o-1", "47.60"]);
+    }
+
+    #[test]
+    fn a_refund_of_a_renewal_is_that_of_its_invoice() {
+        let invoice = |reason: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": "subscription_payment_refunded" },
+                "data": { "id": "881", "attributes": {
+                    "billing_reason": reason, "status": "refunded", "currency": "JPY", "subtotal": 980, "total": 1078,
+                    "refunded_amount": refunded,
+                } },
+            })
+        };
+        assert_eq!(read(CONFIG, &invoice("renewal", 1078)), ["refund", "invoice-881", "1078"]);
+        assert_eq!(read(CONFIG, &invoice("renewal", 78)), ["restatement", "invoice-881", "1000"]);
+        assert_eq!(read(CONFIG, &invoice("initial", 1078)), ["", "", ""], "its order tells of it");
+    }
 
     #[test]
     fn fixtures_read_as_their_snapshots() {
@@ -161,20 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn without_tax_a_refund_takes_its_share() {
-        let source = testing::build(&DESCRIPTOR, "secrets = ['shhh']\nvalue = 'subtotal'");
-        let of = |topic: &str, status: &str, refunded: i64| {
-            let attributes = value!({ "identifier": "o-1", "currency": "EUR", "status": status, "subtotal": 5000,
-                "discount_total": 1000, "tax": 760, "total": 4760, "refunded_amount": refunded });
-            let body = value!({ "meta": { "event_name": topic }, "data": { "id": "1", "attributes": attributes } });
-            let read = testing::reads(source.as_ref(), &testing::headers([]), body.to_string().as_bytes());
-            let event = &read["reports"][0]["event"];
-            (event["event"].as_str().map(str::to_owned), event["value"].as_str().map(str::to_owned))
-        };
-        let said = |event: &str, value: &str| (Some(event.to_owned()), Some(value.to_owned()));
-        assert_eq!(of("order_created", "paid", 0), said("purchase", "40.00"));
-        assert_eq!(of("order_refunded", "partial_refund", 1190), said("restatement", "30.00"));
-        assert_eq!(of("order_refunded", "refunded", 4760), said("refund", "40.00"));
+    fn without_tax_is_without_tax_also_where_prices_include_it() {
+        let attributes = serde_json::json!({
+            "identifier": "o-1", "currency": "EUR", "status": "paid", "tax_inclusive": true, "subtotal": 11900,
+            "discount_total": 0, "tax": 1900, "total": 11900, "created_at": "soon",
+        });
+        let body =
+            serde_json::json!({ "meta": { "event_name": "order_created" }, "data": { "attributes": attributes } });
+        assert_eq!(read("secrets = ['s']\nvalue = 'subtotal'", &body), ["purchase", "o-1", "100.00"]);
     }
 
     /// Vector: reference/webhooks.md, "Signature test vectors".

@@ -89,6 +89,7 @@ fn nothing_panics_and_what_is_optional_costs_no_sale() {
                 let Ok(parsed) = source.parse(&Verified::trusted(&inbound)) else { return true };
                 parsed.reports.into_iter().any(|report| match report {
                     Report::Event(told) => read_draft(told.draft, &source_name, testing::NOW).0.is_err(),
+                    Report::Refused(_) => true,
                     Report::Ignored { .. } => false,
                 })
             };

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     intake::{
         fetch::{Credential, FetchError, Fetcher},
-        sources::{Listing, Page, Refusal, Report, Told, json},
+        sources::{Listing, Page, Report, Told, json},
     },
     model::{Settings, Time},
 };
@@ -66,14 +66,14 @@ impl Api {
         }
         let of = match self.get(fetcher, &format!("customers/{customer}"), &[]).await {
             Err(FetchError::Gone) => return Ok(None),
-            answer => answer?["data"].take(),
+            answer => data(answer?),
         };
         if !of.is_object() {
             return Err(FetchError::unexpected("no customer"));
         }
         let at = match address {
             Some(address) => match self.get(fetcher, &format!("customers/{customer}/addresses/{address}"), &[]).await {
-                Ok(mut answer) => answer["data"].take(),
+                Ok(answer) => data(answer),
                 // The key may have no permission for addresses: the e-mail address is what counts.
                 Err(FetchError::Gone | FetchError::Settings(_)) => Value::Null,
                 Err(later) => return Err(later),
@@ -84,6 +84,11 @@ impl Api {
     }
 }
 
+/// What an answer holds; it may be any JSON, if something else answers at that address.
+fn data(mut answer: Value) -> Value {
+    answer.get_mut("data").map(Value::take).unwrap_or_default()
+}
+
 /// A page of a list.
 struct Listed {
     entities: Vec<Value>,
@@ -92,11 +97,11 @@ struct Listed {
 }
 
 impl Listed {
-    fn read(mut answer: Value) -> Result<Self, FetchError> {
-        let Value::Array(entities) = answer["data"].take() else {
+    fn read(answer: Value) -> Result<Self, FetchError> {
+        let more = json::flag(&answer, "/meta/pagination/has_more");
+        let Value::Array(entities) = data(answer) else {
             return Err(FetchError::unexpected("no list"));
         };
-        let more = json::flag(&answer, "/meta/pagination/has_more");
         let last = entities.last().and_then(|entity| json::text(entity, "/id"));
         Ok(Self { entities, next: last.filter(|_| more) })
     }
@@ -124,7 +129,7 @@ impl Paddle {
         let topic = "transaction.completed";
         let reports = entities
             .into_iter()
-            .map(|entity| told(topic, self.events.purchase(topic.to_owned(), value!({ "data": entity }))));
+            .map(|entity| Report::from(self.events.purchase(topic.to_owned(), value!({ "data": entity }))));
         Ok(Page { reports: reports.collect(), next: Some(next.unwrap_or_else(|| ADJUSTMENTS.to_owned())) })
     }
 
@@ -146,15 +151,10 @@ impl Paddle {
         let reports = entities
             .into_iter()
             .filter(|entity| time(entity, "/updated_at").is_none_or(|changed| changed >= since))
-            .map(|entity| told(topic, self.events.refund(topic.to_owned(), value!({ "data": entity }))));
+            .map(|entity| Report::from(self.events.refund(topic.to_owned(), value!({ "data": entity }))));
         let next = next.filter(|_| !done).map(|last| format!("{ADJUSTMENTS}/{last}"));
         Ok(Page { reports: reports.collect(), next })
     }
-}
-
-/// A report; one that cannot be read keeps nothing back of the others.
-fn told(topic: &str, read: Result<Report, Refusal>) -> Report {
-    read.unwrap_or_else(|refusal| Report::ignored(topic, refusal.reason))
 }
 
 #[async_trait]
