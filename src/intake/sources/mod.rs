@@ -9,6 +9,8 @@ mod hubspot;
 pub(super) mod json;
 mod lemon_squeezy;
 mod mapping;
+#[cfg(test)]
+mod mutated;
 mod paddle;
 mod pipedrive;
 mod salesforce;
