@@ -37,7 +37,7 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
     let postal_code_clear = raw.postal_code.as_ref().and_then(|code| {
         let complete = country.is_some() && first_name.google.is_some() && last_name.google.is_some();
         let code = dialect::trim(code.expose());
-        (complete && !code.is_empty()).then(|| Sensitive::new(code.to_owned()))
+        (complete && is_postal_code(code)).then(|| Sensitive::new(code.to_owned()))
     });
 
     let given = &raw.meta_digests;
@@ -71,6 +71,13 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
         postal_code_clear,
         lead_id: raw.lead_id,
     }
+}
+
+/// Whether `text` can be a postal code of some country: what stands in that field otherwise, a name or an address, must not rest
+/// in clear. The longest are ten characters (`12345-6789`); all have a digit.
+fn is_postal_code(text: &str) -> bool {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b' ' || b == b'-');
+    plain && text.len() <= 12 && text.bytes().any(|b| b.is_ascii_digit())
 }
 
 /// One value, hashed as each platform spells it.
