@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rust_decimal::RoundingStrategy;
 use serde_json::Value;
 
 use super::{
@@ -54,33 +55,41 @@ impl LemonSqueezy {
         let event = match topic {
             "order_created" | "subscription_payment_success" => "purchase",
             // It tells the sum of all refunds so far, and with that what is left.
-            "order_refunded" if status == "partial_refund" => EventName::RESTATEMENT,
-            "order_refunded" => "refund",
+            "order_refunded" | "subscription_payment_refunded" if status == "partial_refund" => EventName::RESTATEMENT,
+            "order_refunded" | "subscription_payment_refunded" => "refund",
             _ => return Ok(Report::ignored(topic, "not a conversion")),
         };
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
             return Ok(Report::ignored(topic, "test event"));
         }
-        if topic == "order_created" && status != "paid" {
+        if topic == "order_created" && !["paid", "refunded", "partial_refund"].contains(&status.as_str()) {
             return Ok(Report::ignored(topic, "not paid"));
         }
-        let renewal = topic == "subscription_payment_success";
+        let renewal = topic.starts_with("subscription_payment_");
         if renewal && json::text(attributes, "/billing_reason").as_deref() == Some("initial") {
             // Its order tells of the same money.
             return Ok(Report::ignored(topic, "counted by another topic"));
         }
         let currency = json::currency(attributes, "/currency")?;
         let amount = |pointer| json::minor(attributes, pointer, currency);
-        let value = match (event, self.worth) {
-            ("refund", _) => amount("/refunded_amount")?,
-            (EventName::RESTATEMENT, _) => {
-                amount("/total")?.zip(amount("/refunded_amount")?).map(|(total, refunded)| total - refunded)
+        let total = amount("/total")?;
+        // Whether prices include their tax or not, and a setup fee was paid or not: this is the goods, after discounts.
+        let goods = total.map(|total| total - amount("/tax").ok().flatten().unwrap_or_default());
+        let worth = if self.worth == Worth::Subtotal { goods } else { total };
+        // Of a refund only the sum is told, tax included: it takes its share of what the purchase counted.
+        let refunded = match (amount("/refunded_amount")?, total, worth) {
+            (Some(refunded), Some(total), Some(worth)) if !total.is_zero() => {
+                let share = refunded.checked_mul(worth).and_then(|product| product.checked_div(total));
+                share.map(|share| {
+                    share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero)
+                })
             }
-            (_, Worth::Total) => amount("/total")?,
-            (_, Worth::Subtotal) => {
-                let discount = amount("/discount_total")?.unwrap_or_default();
-                amount("/subtotal")?.map(|subtotal| subtotal - discount)
-            }
+            (refunded, ..) => refunded,
+        };
+        let value = match event {
+            "refund" => refunded,
+            EventName::RESTATEMENT => worth.zip(refunded).map(|(worth, refunded)| worth - refunded),
+            _ => worth,
         };
         let mut draft = Draft {
             time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
@@ -103,8 +112,8 @@ impl LemonSqueezy {
             draft.items.push(Item {
                 id: json::first(item, &["/variant_id", "/product_id"]),
                 name: json::text(item, "/product_name"),
-                quantity: json::decimal(item, "/quantity")?,
-                price: json::minor(item, "/price", currency)?,
+                quantity: json::decimal(item, "/quantity").ok().flatten(),
+                price: json::minor(item, "/price", currency).ok().flatten(),
             });
         }
         if let Some(Value::Object(custom)) = body.pointer("/meta/custom_data") {
@@ -118,6 +127,8 @@ impl LemonSqueezy {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::{super::testing, *};
 
     const CONFIG: &str = "secrets = ['shhh']";
@@ -142,5 +153,27 @@ mod tests {
         assert_eq!(verdict(Some(right), br#"{"id":2,"email":"a@b.test"}"#), Some("bad_signature"));
         assert_eq!(verdict(None, body), Some("no_signature"));
         assert_eq!(verdict(Some("zz"), body), Some("no_signature"));
+    }
+
+    #[test]
+    fn a_subtotal_is_without_tax_and_its_refunds_come_to_the_same() {
+        let source = testing::build(&DESCRIPTOR, "secrets = ['shhh']\nvalue = 'subtotal'");
+        let reads = |topic: &str, status: &str, refunded: u32| {
+            let attributes = json!({
+                "identifier": "a", "currency": "EUR", "status": status, "tax_inclusive": true, "billing_reason": "renewal",
+                "subtotal": 1000, "setup_fee": 190, "tax": 190, "total": 1190, "refunded_amount": refunded,
+                "created_at": "2026-11-20T08:15:00Z", "refunded_at": "2026-11-20T08:45:00Z",
+                "first_order_item": { "price": "?", "quantity": [] },
+            });
+            let body = json!({ "meta": { "event_name": topic }, "data": { "id": "7", "attributes": attributes } });
+            let read = testing::reads(&*source, &testing::headers([]), body.to_string().as_bytes());
+            ["event", "transaction_id", "value"]
+                .map(|key| read["reports"][0]["event"][key].as_str().unwrap_or("-").to_owned())
+        };
+        assert_eq!(reads("order_created", "paid", 0), ["purchase", "a", "10.00"]);
+        assert_eq!(reads("order_refunded", "partial_refund", 595), ["restatement", "a", "5.00"]);
+        assert_eq!(reads("order_refunded", "refunded", 1190), ["refund", "a", "10.00"]);
+        assert_eq!(reads("subscription_payment_success", "paid", 0), ["purchase", "invoice-7", "10.00"]);
+        assert_eq!(reads("subscription_payment_refunded", "refunded", 1190), ["refund", "invoice-7", "10.00"]);
     }
 }
