@@ -153,6 +153,8 @@ fn failed(config: &SourceConfig, error: &StoreError, again: Option<Duration>) ->
 fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> Option<RawEvent> {
     let event = &waiting.sealed;
     let mut draft = told.draft.clone();
+    // What it belongs to was told by the webhook, or is what was asked for: the purchase of a refund.
+    let transaction = event.transaction_id.as_ref().map(ToString::to_string).or(draft.transaction_id.take());
     draft.event = Some(event.name.to_string());
     let unsound = |detail: &str| tracing::warn!(source = %config.name, detail, "left out something that was looked up");
     if let Some(map) = &config.map {
@@ -164,7 +166,7 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
-    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string);
+    draft.transaction_id = transaction;
     draft.time = None;
     let (learnt, left_out) = read_draft(draft, &config.name, now);
     left_out.iter().for_each(|problem| unsound(&problem.detail));
@@ -291,6 +293,21 @@ mod tests {
         assert_eq!((event.user.emails.len(), event.money.is_some(), event.time), (1, true, NOW));
         assert_eq!(event.visitor_id.as_ref().map(|id| id.as_str()), Some("v-1"));
         assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None, "nothing waits for it any more");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_the_webhook_left_out_is_learnt() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let found = Draft { transaction_id: Some("in_7".into()), ..contact().draft };
+        let desk = desk(&stores, vec![Ok(Some(Told::new(found, serde_json::Value::Null)))], &ids);
+        let told = Told::new(Draft::named("purchase"), serde_json::json!({}));
+        let told = Told { key: Some("ch_7".into()), lookup: Some(("deal/7".to_owned(), LIMIT)), ..told };
+        let config = &desk.sources["crm"];
+        desk.take(config, &HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
+        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
+        assert_eq!(attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await, None);
+        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
+        assert_eq!(leased[0].event.transaction(), "in_7");
     }
 
     #[tokio::test]
