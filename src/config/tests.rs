@@ -48,6 +48,10 @@ fn of_example() -> BTreeMap<String, String> {
         ("SHOPIFY_TOKEN", "shpat_1"),
         ("STRIPE_SECRET", "whsec_stripe"),
         ("STRIPE_KEY", "rk_live_stripe"),
+        ("CALENDLY_KEY", "calendly"),
+        ("SALESFORCE_SECRET", "salesforce"),
+        ("MEMBERS_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("ERP_SECRET", "erp"),
     ])
 }
 

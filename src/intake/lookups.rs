@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use axum::http::HeaderMap;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
 use super::{
+    draft::Draft,
     fetch::{FetchError, Fetcher},
     read::read_draft,
     sources::Told,
@@ -58,7 +58,8 @@ impl Lookups {
     /// None; the signature is that of every task of the relay.
     pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
         let mut plans: BTreeMap<Lookup, Plan> = BTreeMap::new();
-        let mut running: BTreeSet<Lookup> = BTreeSet::new();
+        // What is under way, and whether more events have come to want it meanwhile.
+        let mut running: BTreeMap<Lookup, bool> = BTreeMap::new();
         let mut tasks: JoinSet<(Lookup, u16, Option<Duration>)> = JoinSet::new();
         let mut swept: Option<Time> = None;
         loop {
@@ -67,13 +68,13 @@ impl Lookups {
                 swept = Some(now);
                 let waiting: BTreeSet<Lookup> = self.desk.pipeline.lookups().into_iter().collect();
                 plans.retain(|lookup, _| waiting.contains(lookup));
-                waiting.into_iter().for_each(|lookup| begin(&mut plans, &running, lookup, now));
+                waiting.into_iter().for_each(|lookup| begin(&mut plans, &mut running, lookup, now));
             }
             while tasks.len() < CONCURRENCY
                 && let Some((lookup, tries)) = due(&plans, now)
             {
                 plans.remove(&lookup);
-                running.insert(lookup.clone());
+                running.insert(lookup.clone(), false);
                 let (desk, fetcher) = (self.desk.clone(), self.fetcher.clone());
                 tasks.spawn(async move {
                     let again = attempt(&desk, &fetcher, &lookup, tries).await;
@@ -82,17 +83,21 @@ impl Lookups {
             }
             let next = plans.values().map(|plan| plan.due.since(now)).min().unwrap_or(SWEEP_EVERY).min(SWEEP_EVERY);
             tokio::select! {
-                Some(lookup) = self.wanted.recv() => begin(&mut plans, &running, lookup, self.desk.clock.now()),
+                Some(lookup) = self.wanted.recv() => begin(&mut plans, &mut running, lookup, self.desk.clock.now()),
                 Some(done) = tasks.join_next() => {
                     // A task that panicked is found again by the sweep.
                     let Ok((lookup, tries, again)) = done else {
                         running.clear();
                         continue;
                     };
-                    running.remove(&lookup);
-                    if let Some(wait) = again {
-                        let due = self.desk.clock.now().plus(wait);
-                        plans.insert(lookup, Plan { tries: tries.saturating_add(1), due });
+                    let more = running.remove(&lookup).unwrap_or_default();
+                    let now = self.desk.clock.now();
+                    match again {
+                        Some(wait) => {
+                            plans.insert(lookup, Plan { tries: tries.saturating_add(1), due: now.plus(wait) });
+                        }
+                        None if more => begin(&mut plans, &mut running, lookup, now),
+                        None => {}
                     }
                 }
                 () = tokio::time::sleep(next.max(Duration::from_millis(20))), if tasks.len() < CONCURRENCY => {}
@@ -102,10 +107,13 @@ impl Lookups {
     }
 }
 
-/// Plans a lookup, unless it is planned or under way.
-fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &BTreeSet<Lookup>, lookup: Lookup, now: Time) {
-    if !running.contains(&lookup) {
-        plans.entry(lookup).or_insert(Plan { tries: 0, due: now });
+/// Plans a lookup, unless it is planned; one that is under way comes once more after it.
+fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &mut BTreeMap<Lookup, bool>, lookup: Lookup, now: Time) {
+    match running.get_mut(&lookup) {
+        Some(more) => *more = true,
+        None => {
+            plans.entry(lookup).or_insert(Plan { tries: 0, due: now });
+        }
     }
 }
 
@@ -158,19 +166,24 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     draft.event = Some(event.name.to_string());
     let unsound = |detail: &str| tracing::warn!(source = %config.name, detail, "left out something that was looked up");
     if let Some(map) = &config.map {
-        match map.apply(&told.body, told.root.as_ref(), &HeaderMap::new(), &mut draft) {
-            Ok(left_out) => left_out.iter().for_each(|problem| unsound(&problem.detail)),
-            Err(problem) => unsound(&problem.detail),
-        }
+        map.add(&told.body, told.root.as_ref(), &mut draft).iter().for_each(|problem| unsound(&problem.detail));
     }
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
     draft.transaction_id = transaction;
     draft.time = None;
-    let (learnt, left_out) = read_draft(draft, &config.name, now);
-    left_out.iter().for_each(|problem| unsound(&problem.detail));
-    learnt.inspect_err(|problem| unsound(&problem.detail)).ok()
+    // A worth that makes no sense costs only itself.
+    let worthless = Draft { value: None, currency: None, ..draft.clone() };
+    for draft in [draft, worthless] {
+        let (learnt, left_out) = read_draft(draft, &config.name, now);
+        left_out.iter().for_each(|problem| unsound(&problem.detail));
+        match learnt {
+            Ok(learnt) => return Some(learnt),
+            Err(problem) => unsound(&problem.detail),
+        }
+    }
+    None
 }
 
 /// What asks the sources; `None` if that already runs.
@@ -210,7 +223,7 @@ mod tests {
         }
 
         fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-            Ok(Parsed::one(None, Report::ignored("test", "not a conversion")))
+            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
         }
 
         async fn look_up(&self, _fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {
@@ -258,7 +271,8 @@ mod tests {
         let draft = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
         let config = &desk.sources["crm"];
         let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
-        let taken = desk.take(config, &HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
+        let taken =
+            desk.take(config, &axum::http::HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
         assert_eq!(taken.accepted, ["crm:purchase:7"]);
         desk.pipeline.lookups().pop().expect("is awaited")
     }

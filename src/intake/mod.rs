@@ -7,6 +7,7 @@ mod lookups;
 mod meta;
 mod ndjson;
 mod overview;
+mod preview;
 mod read;
 mod reconcile;
 pub mod segment;
@@ -28,6 +29,7 @@ use crate::{
 
 pub use api::read_event;
 pub use draft::{Draft, DraftContext};
+pub use preview::{Previewed, preview};
 pub use read::read_draft;
 pub use reconcile::Reconcile;
 pub use tally::Tally;

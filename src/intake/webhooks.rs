@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Why an entry is ignored for which the map names no event.
-const NOT_MAPPED: &str = "not mapped";
+pub(super) const NOT_MAPPED: &str = "not mapped";
 
 /// A configured source.
 #[derive(Clone)]
@@ -86,11 +86,7 @@ async fn receive(
         Ok(parsed) => parsed,
         Err(refusal) => return Err(refused(refusal.reason, None, refusal.problem)),
     };
-    // Where neither the provider nor its event says what tells deliveries apart, their content does.
-    let delivery = delivery_id.clone().unwrap_or_else(|| {
-        let hex: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("body.{hex}")
-    });
+    let delivery = delivery_id.unwrap_or_else(|| id_of(&body));
     let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
     if let Some(reply) = config.source.answer(&taken) {
         let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
@@ -105,6 +101,23 @@ async fn receive(
     let status = if only_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let body = json!({ "accepted": accepted, "duplicates": duplicates, "ignored": ignored, "refused": refused });
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+}
+
+/// What tells a delivery from others where neither the provider nor its event does: its content.
+pub(super) fn id_of(body: &[u8]) -> String {
+    let hex: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("body.{hex}")
+}
+
+/// What tells an entry of a delivery from the others.
+pub(super) fn entry_id(delivery: &str, i: usize) -> String {
+    if i == 0 { delivery.to_owned() } else { format!("{delivery}.{i}") }
+}
+
+/// What an entry says it is about, under the names that are usual: for the counts of what no event is mapped for.
+pub(super) fn topic(body: &Value) -> String {
+    let names = ["type", "event_type", "topic", "event", "event_name"];
+    names.iter().find_map(|name| body.get(name)?.as_str()).unwrap_or_default().to_owned()
 }
 
 impl Desk {
@@ -122,24 +135,23 @@ impl Desk {
     ) -> Result<Taken, StoreError> {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let refuse = |taken: &mut Taken, problem: Problem| {
-            self.tally.refused(&config.name, now, delivery, "invalid_event", &problem.detail);
+        let refuse = |taken: &mut Taken, reason: &str, problem: Problem| {
+            self.tally.refused(&config.name, now, delivery, reason, &problem.detail);
             self.pipeline.metrics.answered(&config.name, "rejected");
             taken.refused.push(problem);
         };
         for (i, report) in reports.into_iter().enumerate() {
             match report {
+                Report::Refused(refusal) => refuse(&mut taken, refusal.reason, refusal.problem),
                 Report::Ignored { topic, reason } => {
                     self.tally.ignored(&config.name, &topic, reason);
                     taken.ignored += 1;
                 }
                 Report::Event(told) => {
-                    let fallback =
-                        delivery.map(|delivery| if i == 0 { delivery.into() } else { format!("{delivery}.{i}") });
-                    match event(config, headers, *told, fallback, now) {
+                    let topic = topic(&told.body);
+                    match event(config, headers, *told, delivery.map(|delivery| entry_id(delivery, i)), now) {
                         Ok(None) => {
-                            // The topic is what the map read it from, which is the provider's own affair.
-                            self.tally.ignored(&config.name, "", NOT_MAPPED);
+                            self.tally.ignored(&config.name, &topic, NOT_MAPPED);
                             taken.ignored += 1;
                         }
                         Ok(Some((event, left_out))) => {
@@ -149,7 +161,7 @@ impl Desk {
                             }
                             events.push(event);
                         }
-                        Err(problem) => refuse(&mut taken, problem),
+                        Err(problem) => refuse(&mut taken, "invalid_event", problem),
                     }
                 }
             }
@@ -162,7 +174,8 @@ impl Desk {
                 Accepted::Restates(restatement) => taken.accepted.push(restatement.event_id.to_string()),
                 Accepted::Duplicate(known) => taken.duplicates.push(known.to_string()),
                 Accepted::Conflict(name) => {
-                    refuse(&mut taken, Problem::id_conflict("/event_id".to_owned(), name.as_str()));
+                    let problem = Problem::id_conflict("/event_id".to_owned(), name.as_str());
+                    refuse(&mut taken, "event_id_conflict", problem);
                 }
             }
         }
@@ -182,16 +195,26 @@ pub(super) fn mapped(
     fallback: Option<String>,
 ) -> Result<(Draft, Vec<Problem>), Problem> {
     let Told { mut draft, key, body, root, .. } = told;
+    let named = draft.event.is_some();
     let map = config.map.as_ref();
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     if draft.event_id.is_none()
-        && let Some(key) = key.or_else(|| fallback.filter(|_| draft.transaction_id.is_none()))
         && let Some(event) = &draft.event
+        // An order may be refunded in parts, and where the map alone tells of it, nothing else tells them apart.
+        && let Some(key) = key.or_else(|| {
+            let refund = !named && event == "refund";
+            fallback.filter(|_| draft.transaction_id.is_none() || refund)
+        })
     {
         let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
         draft.event_id = Some(id.map_or(key, |id| id.to_string()));
     }
     Ok((draft, left_out.unwrap_or_default()))
+}
+
+/// Whether the map was to say what happened, and says nothing.
+pub(super) fn is_unnamed(config: &SourceConfig, draft: &Draft) -> bool {
+    draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event"))
 }
 
 /// The event, and what was left out of it; nothing if the map is to say what happened, and says nothing.
@@ -204,7 +227,7 @@ fn event(
 ) -> Result<Option<(RawEvent, Vec<Problem>)>, Problem> {
     let lookup = told.lookup.clone();
     let (draft, mut left_out) = mapped(config, headers, told, fallback)?;
-    if draft.event.is_none() && config.map.as_ref().is_some_and(|map| map.sets("event")) {
+    if is_unnamed(config, &draft) {
         return Ok(None);
     }
     let (event, more) = read_draft(draft, &config.name, now);

@@ -242,6 +242,19 @@ impl Settings {
         number
     }
 
+    /// `true` or `false`; also as a text, which is what the environment has.
+    pub fn flag(&mut self, key: &str) -> Option<bool> {
+        let flag = match self.take(key)? {
+            Value::Boolean(flag) => Some(flag),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.problem(key, "must be true or false");
+        }
+        flag
+    }
+
     /// A list of texts that `read` understands; `expected` says what each would be.
     pub fn list<T>(&mut self, key: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
         let Value::Array(items) = self.take(key)? else {
@@ -367,6 +380,14 @@ mod tests {
             assert_eq!(settings.number(key, 1..=64_u64), None);
         }
         assert_eq!(told(settings)[0], "top.b: must be a whole number from 1 to 64");
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        let mut settings = settings("a = true\nb = 'false'\nc = 'yes'\nd = 1");
+        assert_eq!((settings.flag("a"), settings.flag("b")), (Some(true), Some(false)));
+        assert_eq!((settings.flag("c"), settings.flag("d"), settings.flag("e")), (None, None, None));
+        assert_eq!(told(settings), ["top.c: must be true or false", "top.d: must be true or false"]);
     }
 
     #[test]

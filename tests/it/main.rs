@@ -13,6 +13,7 @@ mod import;
 mod layers;
 mod leaks;
 mod live;
+mod mapped;
 mod meta_api;
 mod operator;
 mod segment;

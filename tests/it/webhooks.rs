@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use base64::Engine as _;
+use conversion_relay::model::{Clock as _, SystemClock};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -138,7 +139,7 @@ async fn what_a_webhook_leaves_out_is_looked_up_through_failures_and_a_kill() {
     let setup = Setup::new(&format!("{source}{}", platforms.destinations()));
     let down = Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount_as_scoped(&paddle).await;
     let relay = setup.start();
-    let now = jiff::Timestamp::now();
+    let now = SystemClock.now();
     let body = json!({
         "event_id": "evt_1", "event_type": "transaction.completed", "occurred_at": now.to_string(),
         "data": {
@@ -147,7 +148,7 @@ async fn what_a_webhook_leaves_out_is_looked_up_through_failures_and_a_kill() {
         },
     });
     let body = body.to_string();
-    let (at, mut mac) = (now.as_second(), Hmac::<Sha256>::new_from_slice(b"pdl_ntfset_x").expect("any key"));
+    let (at, mut mac) = (now.as_secs(), Hmac::<Sha256>::new_from_slice(b"pdl_ntfset_x").expect("any key"));
     mac.update(format!("{at}:{body}").as_bytes());
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let request = relay.client.post(format!("{}/webhooks/saas", relay.public));
@@ -194,7 +195,7 @@ async fn what_no_webhook_brought_is_taken_from_the_shops_list_once() {
         )
     };
     let order = |id: u32, status: &str, currency: &str, total: &str| {
-        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let at = SystemClock.now().format("%Y-%m-%dT%H:%M:%S");
         json!({
             "id": id, "number": id.to_string(), "status": status, "currency": currency, "total": total,
             "date_created_gmt": at, "date_paid_gmt": if status == "pending" { Value::Null } else { json!(at) },

@@ -44,7 +44,7 @@ impl Source for LemonSqueezy {
         let topic = json::text(&body, "/meta/event_name").unwrap_or_default();
         // Deliveries have no id of their own: data.id and the topic tell them apart.
         let id = json::text(&body, "/data/id").map(|id| format!("{topic}.{id}"));
-        Ok(Parsed::one(id, self.report(&topic, body)?))
+        Ok(Parsed::one(id, self.report(&topic, body)))
     }
 }
 

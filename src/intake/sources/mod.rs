@@ -2,14 +2,18 @@
 //! to be, and what events its body tells. It is pure: the handler owns the network, the clock and the store. The recipe for
 //! a new one is in CONTRIBUTING.md.
 
+mod calendly;
 mod crm;
+mod generic;
 mod hubspot;
 mod json;
 mod lemon_squeezy;
 mod mapping;
 mod paddle;
 mod pipedrive;
+mod salesforce;
 mod shopify;
+mod standard_webhooks;
 mod stripe;
 #[cfg(test)]
 mod testing;
@@ -37,11 +41,15 @@ use crate::{
 
 /// Every kind of source this build understands.
 pub static REGISTRY: &[Descriptor] = &[
+    calendly::DESCRIPTOR,
+    generic::DESCRIPTOR,
     hubspot::DESCRIPTOR,
     lemon_squeezy::DESCRIPTOR,
     paddle::DESCRIPTOR,
     pipedrive::DESCRIPTOR,
+    salesforce::DESCRIPTOR,
     shopify::DESCRIPTOR,
+    standard_webhooks::DESCRIPTOR,
     stripe::DESCRIPTOR,
     woocommerce::DESCRIPTOR,
 ];
@@ -92,10 +100,10 @@ pub trait Source: Send + Sync {
     /// Why it is not believed.
     fn verify<'a>(&self, inbound: &'a Inbound<'a>, now: Time) -> Result<Verified<'a>, Refusal>;
 
-    /// What the body tells.
+    /// What the body tells. What is wrong with an entry is among the reports.
     ///
     /// # Errors
-    /// If it cannot be read as what it has to be.
+    /// If not even that can be told of which delivery it is.
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal>;
 
     /// The answer the provider expects, if another than ours; asked for whenever the request was verified and read.
@@ -145,10 +153,16 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// One report.
+    /// One report, or the refusal of all there is.
     #[must_use]
-    pub fn one(delivery_id: Option<String>, report: Report) -> Self {
-        Self { delivery_id, reports: vec![report] }
+    pub fn one(delivery_id: Option<String>, report: Result<Report, Refusal>) -> Self {
+        Self::of(delivery_id, report.map(|report| vec![report]))
+    }
+
+    /// These reports, or the refusal of all there is.
+    #[must_use]
+    pub fn of(delivery_id: Option<String>, reports: Result<Vec<Report>, Refusal>) -> Self {
+        Self { delivery_id, reports: reports.unwrap_or_else(|refusal| vec![Report::Refused(refusal)]) }
     }
 }
 
@@ -163,6 +177,8 @@ pub enum Report {
         /// Why, for people and metrics: a few fixed words.
         reason: &'static str,
     },
+    /// Something that cannot be read as what it has to be.
+    Refused(Refusal),
 }
 
 impl Report {
@@ -170,6 +186,12 @@ impl Report {
     #[must_use]
     pub fn ignored(topic: impl Into<String>, reason: &'static str) -> Self {
         Self::Ignored { topic: topic.into(), reason }
+    }
+}
+
+impl From<Result<Self, Refusal>> for Report {
+    fn from(read: Result<Self, Refusal>) -> Self {
+        read.unwrap_or_else(Self::Refused)
     }
 }
 

@@ -112,7 +112,10 @@ pub(super) fn shaped(field: &str, value: Value) -> Option<Value> {
             },
             other => Some(other),
         },
-        field if field.starts_with("properties.") => Some(value).filter(|value| !value.is_null()),
+        field if field.starts_with("properties.") => {
+            let says = !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty());
+            says.then_some(value)
+        }
         _ => text(value),
     }
 }

@@ -28,7 +28,7 @@ const RESULT_BYTES_MAX: usize = 64 << 10;
 /// What a filter takes.
 const ARGUMENT_BYTES_MAX: usize = 1 << 20;
 /// Entries of a list that a filter takes, and that `each` gives.
-pub(super) const LIST_MAX: usize = 1000;
+pub(in crate::intake::sources) const LIST_MAX: usize = 1000;
 /// What `replace` and `join` make: the longest of our fields, an address.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 /// What a number, a key or an empty text weighs against these limits.
@@ -47,8 +47,8 @@ static FILTERS: LazyLock<BTreeMap<&'static str, Mini>> = LazyLock::new(|| {
         ("abs", Mini::from_function(filters::abs)),
         ("attr", Mini::from_function(filters::attr)),
         ("count", Mini::from_function(filters::length)),
-        ("d", Mini::from_function(filters::default)),
-        ("default", Mini::from_function(filters::default)),
+        ("d", Mini::from_function(default)),
+        ("default", Mini::from_function(default)),
         ("first", Mini::from_function(filters::first)),
         ("float", Mini::from_function(filters::float)),
         ("int", Mini::from_function(filters::int)),
@@ -203,7 +203,7 @@ pub(in crate::intake::sources) fn variables(
 }
 
 /// A body as expressions see it.
-pub(in crate::intake::sources) fn mini(value: &Value) -> Mini {
+fn mini(value: &Value) -> Mini {
     // JSON always fits.
     Mini::deserialize(value).unwrap_or_default()
 }
@@ -388,6 +388,11 @@ fn count(a: &Mini, b: &Mini, with: impl FnOnce(Decimal, Decimal) -> Option<Decim
     with(decimal(a)?, b).map(number).ok_or_else(wrong)
 }
 
+/// Another value for what is not there, null or empty.
+fn default(value: &Mini, other: &Mini) -> Mini {
+    if nothing(value) { other.clone() } else { value.clone() }
+}
+
 fn plus(a: &Mini, b: &Mini) -> Result<Mini, Error> {
     count(a, b, Decimal::checked_add)
 }
@@ -464,7 +469,7 @@ fn unix(number: &Mini) -> Result<Mini, Error> {
 }
 
 /// Seconds or milliseconds since 1970.
-pub(super) fn unix_time(text: &str) -> Option<Time> {
+pub(in crate::intake::sources) fn unix_time(text: &str) -> Option<Time> {
     let number = parse_decimal(text).ok()?;
     let thousand = Decimal::from(1000);
     let seconds = number.abs() < Decimal::from(100_000_000_000_i64);

@@ -20,23 +20,24 @@ use crate::{
     web::{Problem, read_json},
 };
 use fields::{ITEM, is_essential, is_known, shaped};
-pub(super) use language::{Formula, variables};
+pub(super) use language::{Formula, LIST_MAX, unix_time, variables};
 
 /// A whole body of which a report is one entry, for `_root`; its entries share it.
 #[derive(Clone)]
 pub struct Root(Mini);
 
 impl Root {
-    /// This body.
-    #[must_use]
-    pub fn new(body: &Value) -> Self {
-        Self(language::mini(body))
+    /// That of these variables.
+    pub(super) fn of(known: &Mini) -> Self {
+        Self(known.get_attr("_root").unwrap_or_default())
     }
 }
 
 /// The expressions of one source.
 pub struct Mapping {
     fields: Vec<(String, Formula)>,
+    /// The fields that the table names, also those whose expressions are wrong.
+    named: Vec<String>,
 }
 
 impl Mapping {
@@ -44,15 +45,15 @@ impl Mapping {
     pub(crate) fn read(settings: &mut Settings) -> Option<Self> {
         const WHAT: &str = "a table of our fields and expressions: \"user.email\" = \"customer.email\"";
         settings.table("map", WHAT, |map| {
-            let mut fields = Vec::new();
-            expressions(map, "", &mut fields);
-            Self { fields }
+            let mut mapping = Self { fields: Vec::new(), named: Vec::new() };
+            expressions(map, "", &mut mapping);
+            mapping
         })
     }
 
     /// The names of the fields it sets.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|(field, _)| field.as_str())
+        self.named.iter().map(String::as_str)
     }
 
     /// Whether it sets this field.
@@ -70,6 +71,23 @@ impl Mapping {
         root: Option<&Root>,
         headers: &HeaderMap,
         draft: &mut Draft,
+    ) -> Result<Vec<Problem>, Problem> {
+        self.over(body, root, headers, draft, is_essential)
+    }
+
+    /// [`Mapping::apply`] of what a provider told later of an event that is known: what cannot be computed from that was told
+    /// before, so it is left out, whatever it is.
+    pub(crate) fn add(&self, body: &Value, root: Option<&Root>, draft: &mut Draft) -> Vec<Problem> {
+        self.over(body, root, &HeaderMap::new(), draft, |_| false).unwrap_or_else(|problem| vec![problem])
+    }
+
+    fn over(
+        &self,
+        body: &Value,
+        root: Option<&Root>,
+        headers: &HeaderMap,
+        draft: &mut Draft,
+        is_essential: fn(&str) -> bool,
     ) -> Result<Vec<Problem>, Problem> {
         let root = root.map(|Root(root)| root);
         let known = variables(body, headers, draft.event.as_deref(), root);
@@ -146,7 +164,7 @@ impl Mapping {
         if parts.is_empty() {
             return Ok(entries.into());
         }
-        let root = known.get_attr("_root").unwrap_or_default();
+        let Root(root) = Root::of(known);
         let item = |(i, entry): (usize, Value)| {
             let known = variables(&entry, headers, None, Some(&root));
             let mut item = Map::new();
@@ -168,27 +186,28 @@ fn failed(field: &str, why: &str) -> Problem {
 }
 
 /// Reads the expressions of a table, and of tables inside it, each by its dotted path.
-fn expressions(map: &mut Settings, prefix: &str, fields: &mut Vec<(String, Formula)>) {
+fn expressions(map: &mut Settings, prefix: &str, mapping: &mut Mapping) {
     for name in map.names() {
         let field = format!("{prefix}{name}");
         if map.is_table(&name) {
-            map.section(&name, |inner| expressions(inner, &format!("{field}."), fields));
+            map.section(&name, |inner| expressions(inner, &format!("{field}."), mapping));
             continue;
         }
-        let Some(text) = map.text(&name) else { continue };
+        let text = map.text(&name);
         if !is_known(&field) {
             map.problem(&name, "is no field of an event; see the fields in docs/sources/mapping.md");
-        } else if fields.iter().any(|(known, _)| *known == field) {
+        } else if mapping.named.contains(&field) {
             map.problem(&name, format!("is set twice: {field} stands in a table too"));
         } else {
-            match Formula::compile(text) {
-                Ok(formula) => fields.push((field, formula)),
+            match text.map(Formula::compile).transpose() {
+                Ok(formula) => mapping.fields.extend(formula.map(|formula| (field.clone(), formula))),
                 Err(why) => map.problem(&name, why),
             }
+            mapping.named.push(field);
         }
     }
-    let items = fields.iter().any(|(field, _)| field == "items");
-    if prefix.is_empty() && !items && fields.iter().any(|(field, _)| field.starts_with("item.")) {
+    let items = mapping.sets("items");
+    if prefix.is_empty() && !items && mapping.fields().any(|field| field.starts_with("item.")) {
         map.problem("items", "is missing: the list that the item.… expressions are for");
     }
 }

@@ -103,6 +103,7 @@ fn amounts_are_exact() {
         ("lines | length", json!(4)),
         ("'yes' if f | minus(40) > 9 else 'no'", json!("yes")),
         ("(id | string)[-4:]", json!("5678")),
+        ("lines[2].p | default(lines[3].p) | default('') | default(f)", json!(49.99)),
     ] {
         assert_eq!(gives(expression, &body), Ok(Some(expected)), "{expression}");
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     intake::{
         fetch::{Credential, FetchError, Fetcher},
-        sources::{Listing, Page, Refusal, Report, Told, json},
+        sources::{Listing, Page, Report, Told, json},
     },
     model::{Settings, Time},
 };
@@ -124,7 +124,7 @@ impl Paddle {
         let topic = "transaction.completed";
         let reports = entities
             .into_iter()
-            .map(|entity| told(topic, self.events.purchase(topic.to_owned(), value!({ "data": entity }))));
+            .map(|entity| Report::from(self.events.purchase(topic.to_owned(), value!({ "data": entity }))));
         Ok(Page { reports: reports.collect(), next: Some(next.unwrap_or_else(|| ADJUSTMENTS.to_owned())) })
     }
 
@@ -146,15 +146,10 @@ impl Paddle {
         let reports = entities
             .into_iter()
             .filter(|entity| time(entity, "/updated_at").is_none_or(|changed| changed >= since))
-            .map(|entity| told(topic, self.events.refund(topic.to_owned(), value!({ "data": entity }))));
+            .map(|entity| Report::from(self.events.refund(topic.to_owned(), value!({ "data": entity }))));
         let next = next.filter(|_| !done).map(|last| format!("{ADJUSTMENTS}/{last}"));
         Ok(Page { reports: reports.collect(), next })
     }
-}
-
-/// A report; one that cannot be read keeps nothing back of the others.
-fn told(topic: &str, read: Result<Report, Refusal>) -> Report {
-    read.unwrap_or_else(|refusal| Report::ignored(topic, refusal.reason))
 }
 
 #[async_trait]

@@ -85,7 +85,7 @@ impl Source for Paddle {
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
         let body = json::body(verified.body())?;
         let id = json::first(&body, &["/event_id", "/notification_id"]);
-        Ok(Parsed::one(id, self.events.report(body)?))
+        Ok(Parsed::one(id, self.events.report(body)))
     }
 
     async fn look_up(&self, fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {

@@ -202,6 +202,7 @@ async fn transactions_are_listed_and_then_what_was_given_back() {
         let page = listing.page(&fetcher, testing::NOW, cursor.as_deref()).await.expect("answers");
         found.extend(page.reports.into_iter().map(|report| match report {
             Report::Ignored { reason, .. } => reason.to_owned(),
+            Report::Refused(refusal) => refusal.reason.to_owned(),
             Report::Event(told) => {
                 let shown = told.draft.shown();
                 let waits = if told.lookup.is_some() { " waits" } else { "" };

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     intake::fetch::{FetchError, Fetcher},
-    model::{Settings, SourceName, Time},
+    model::{Settings, Time},
 };
 use api::Api;
 use order::Reading;
@@ -33,7 +33,6 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor { kind: "shopify", build };
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct Shopify {
-    name: SourceName,
     secrets: Secrets,
     /// How old a delivery may be, if that is to be checked.
     tolerance: Option<Duration>,
@@ -52,8 +51,7 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
     let shop = settings.parsed("shop", SHOP, shop_name);
     let reading = Reading::read(common, settings);
     let api = settings.table("api", "a table: { shop, token }", |inner| Api::read(inner, shop.as_deref()));
-    let (name, api) = (common.name.clone(), api.flatten());
-    Some(Arc::new(Shopify { name, secrets: secrets?, tolerance, shop, reading, api }))
+    Some(Arc::new(Shopify { secrets: secrets?, tolerance, shop, reading, api: api.flatten() }))
 }
 
 /// What the name of a shop has to be.
@@ -93,7 +91,7 @@ impl Source for Shopify {
         // Several subscriptions to a topic tell of one event each on its own.
         let event = verified.header("x-shopify-event-id").map(|id| format!("{id}.{topic}"));
         let delivery_id = event.or_else(|| verified.header("x-shopify-webhook-id").map(str::to_owned));
-        Ok(Parsed { delivery_id, reports: self.reports(&topic, body)? })
+        Ok(Parsed::of(delivery_id, self.reports(&topic, body)))
     }
 
     fn listing(&self) -> Option<&dyn Listing> {
@@ -156,22 +154,21 @@ impl Shopify {
     /// What an order of the Admin API tells that happened since `begin`. One that cannot be read costs no other.
     fn listed(&self, order: Value, begin: Time) -> Vec<Report> {
         const TOPIC: &str = "orders";
-        let unreadable = |refusal: &Refusal| {
-            let (source, reason, detail) = (&self.name, refusal.reason, &refusal.problem.detail);
-            let order = order::number(&order);
-            tracing::warn!(%source, order, reason, %detail, "refused an order of the shop's API");
-            Report::ignored(TOPIC, "unreadable")
+        let unreadable = |refusal: Refusal| {
+            let order = order::number(&order).map(|number| format!("order {number}: ")).unwrap_or_default();
+            let pointer = refusal.problem.pointer.unwrap_or_default();
+            Report::Refused(Refusal::unreadable(pointer, format!("{order}{}", refusal.problem.detail)))
         };
         let recent = |entry: &Value| order::time(entry).is_none_or(|time| time >= begin);
         let refunds = json::list(&order, "/refunds").iter().filter(|refund| recent(refund));
         let refunds = refunds.map(|refund| self.reading.refund(TOPIC, refund.clone(), Some(&order)));
-        let refunds: Vec<_> = refunds.map(|report| report.unwrap_or_else(|refusal| unreadable(&refusal))).collect();
+        let refunds: Vec<_> = refunds.map(|report| report.unwrap_or_else(unreadable)).collect();
         let purchase = if !recent(&order) {
             Report::ignored(TOPIC, "too old")
         } else if !order::was_paid(&order) && (!self.reading.counts_unpaid() || order::was_cancelled(&order)) {
             Report::ignored(TOPIC, "not paid")
         } else {
-            self.reading.purchase(TOPIC, order.clone()).unwrap_or_else(|refusal| unreadable(&refusal))
+            self.reading.purchase(TOPIC, order.clone()).unwrap_or_else(unreadable)
         };
         std::iter::once(purchase).chain(refunds).collect()
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{
-    super::{Listing, Page, Report, Told, json},
+    super::{Listing, Page, Told, json},
     Stripe, fields, orders,
 };
 use crate::{
@@ -138,10 +138,6 @@ impl Listing for Stripe {
             return Err(FetchError::unexpected("no list of events"));
         };
         let next = events.last().and_then(|event| json::text(event, "/id")).filter(|_| more);
-        let report = |event: Value| {
-            let topic = json::text(&event, "/type").unwrap_or_default();
-            self.report(event).unwrap_or_else(|_| Report::ignored(topic, "cannot be read"))
-        };
-        Ok(Page { reports: events.into_iter().map(report).collect(), next })
+        Ok(Page { reports: events.into_iter().map(|event| self.report(event).into()).collect(), next })
     }
 }

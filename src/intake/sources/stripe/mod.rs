@@ -129,7 +129,7 @@ impl Source for Stripe {
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
         let event = json::body(verified.body())?;
         let id = json::text(&event, "/id");
-        Ok(Parsed::one(id, self.report(event)?))
+        Ok(Parsed::one(id, self.report(event)))
     }
 
     async fn look_up(&self, fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {

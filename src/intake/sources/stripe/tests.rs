@@ -368,9 +368,10 @@ async fn events_are_listed_page_by_page_and_read_as_their_webhooks() {
     let shown = |report: &Report| match report {
         Report::Event(told) => told.draft.shown(),
         Report::Ignored { reason, .. } => json!(reason),
+        Report::Refused(refusal) => json!(refusal.reason),
     };
     let reports: Vec<Value> = page.reports.iter().map(shown).collect();
-    assert_eq!(reports[1], "cannot be read", "one entry does not spoil the page");
+    assert_eq!(reports[1], "unreadable", "one entry does not spoil the page");
     assert_eq!(reports[2], of(CONFIG, "session_paid")["event"]);
     let page = listing.page(&fetcher, testing::NOW, page.next.as_deref()).await.expect("answers");
     assert_eq!((page.next, page.reports.len()), (None, 1));

@@ -88,7 +88,7 @@ impl Listing for WooCommerce {
         let reports = orders.into_iter().flat_map(|order| {
             let read = self.orders.reports("order.updated", order);
             // One that cannot be read keeps nothing back of the others.
-            read.unwrap_or_else(|refusal| vec![Report::ignored("order.updated", refusal.reason)])
+            read.unwrap_or_else(|refusal| vec![Report::Refused(refusal)])
         });
         Ok(Page { reports: reports.collect(), next: more.then(|| next.written()) })
     }

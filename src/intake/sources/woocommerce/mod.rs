@@ -87,11 +87,11 @@ impl Source for WooCommerce {
         let delivery_id = parts.fold(topic.clone(), |id, part| format!("{id}.{part}"));
         let delivery_id = Some(delivery_id).filter(|_| json::at(&body, "/id").is_some());
         let reports = match topic.as_str() {
-            "order.created" | "order.updated" | "order.restored" => self.orders.reports(&topic, body)?,
-            "customer.created" => vec![sign_up(&topic, body)],
-            _ => vec![Report::ignored(topic, "not a conversion")],
+            "order.created" | "order.updated" | "order.restored" => self.orders.reports(&topic, body),
+            "customer.created" => Ok(vec![sign_up(&topic, body)]),
+            _ => Ok(vec![Report::ignored(topic, "not a conversion")]),
         };
-        Ok(Parsed { delivery_id, reports })
+        Ok(Parsed::of(delivery_id, reports))
     }
 
     /// WooCommerce repeats nothing, and switches a webhook off after six answers in a row that are no success: what was read
