@@ -289,24 +289,26 @@ impl Pipeline {
     }
 
     /// Completes an event that waits for a lookup: fills in what `learnt`, the same event as far as its source told of it,
-    /// says, finds its visitor by that, and makes its deliveries due. Without it, the event goes as it is.
+    /// says, looks for its visitor again, and makes its deliveries due.
     ///
     /// # Errors
     /// Of the store; then the event waits on.
     pub async fn looked_up(&self, waiting: Waiting, learnt: Option<RawEvent>) -> Result<(), StoreError> {
         let mut event = waiting.sealed;
+        let mut checkout_tokens = Vec::new();
         if let Some(learnt) = learnt {
-            let checkout_tokens = learnt.context.checkout_tokens.clone();
+            checkout_tokens.clone_from(&learnt.context.checkout_tokens);
             let (learnt, utm) = sealed(learnt, self.config.default_country);
             event.fill_from(&learnt);
             event.properties.add(&learnt.properties);
             if event.attribution.last.is_none() {
                 event.attribution = attribution::attribute(None, &utm, event.time);
             }
-            let keys = || lookup_keys(&event, &checkout_tokens);
-            if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
-                join(&mut event, &found.visitor, found.joined_by);
-            }
+        }
+        // Its visit may have come meanwhile: it waited for nothing but the lookup.
+        let keys = || lookup_keys(&event, &checkout_tokens);
+        if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
+            join(&mut event, &found.visitor, found.joined_by);
         }
         let mut deliveries = self.route(&event, None);
         // What was handed over to a fallback is on its way there, and nowhere else.
@@ -494,7 +496,8 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
         .chain(token(IdentityKind::GaClientId, &cookies.ga_client_id))
         .chain(token(IdentityKind::Fbp, &cookies.fbp))
-        .chain(event.context.clicks.iter().map(IdentityKey::of_click))
+        // A link with a click id in it gets passed on: it leads to somebody else than the visitor who is named.
+        .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).map(IdentityKey::of_click))
         .collect()
 }
 
@@ -526,7 +529,7 @@ mod tests {
     use super::*;
     use crate::{
         destinations,
-        model::{Currency, MockClock, Visit, parse_decimal},
+        model::{ClickId, ClickKind, Currency, MockClock, Visit, parse_decimal},
         store::{conformance, memory},
     };
 
@@ -605,6 +608,18 @@ mod tests {
         assert_eq!((counts.queued, counts.skipped), (1, 0), "it goes to the one that it was handed to");
         let leased = stores.events.lease(ids[2], 9, NOW, NOW.plus(wait_for_visit)).await.expect("leases");
         assert_eq!(leased[0].event.joined_by, Some(JoinedBy::VisitorId), "with what the visit told");
+    }
+
+    #[test]
+    fn a_link_that_was_passed_on_joins_nobody_to_the_one_who_clicked_first() {
+        let click = ClickId { kind: ClickKind::Fbclid, value: "IwAR-1".into(), first_seen: None, last_seen: NOW };
+        let key = IdentityKey::of_click(&click);
+        let mut event = conformance::purchase("e", NOW);
+        event.context.clicks = vec![click];
+        event.visitor_id = None;
+        assert!(lookup_keys(&event, &[]).contains(&key), "a CRM knows nothing else");
+        event.visitor_id = VisitorId::new("second").ok();
+        assert!(!lookup_keys(&event, &[]).contains(&key), "who is named is waited for");
     }
 
     #[test]

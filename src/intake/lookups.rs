@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{Id, JoinSet},
 };
 
 use super::{
@@ -22,11 +22,11 @@ use super::{
 };
 use crate::{
     delivery::Schedule,
-    model::{Lookup, RawEvent, Time},
+    model::{Lookup, RawEvent, SourceName, Time},
     store::{StoreError, Waiting},
 };
 
-/// Providers are asked so much at once: most allow ten requests a second.
+/// Each source is asked so much at once: most providers allow ten requests a second.
 const CONCURRENCY: usize = 4;
 /// How often it is looked for events that wait and that nobody told us of.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -38,6 +38,21 @@ pub(super) struct Lookups {
     desk: Desk,
     fetcher: Fetcher,
     wanted: mpsc::Receiver<Lookup>,
+}
+
+/// When to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Again {
+    wait: Duration,
+    /// The provider wants to be left alone for so long, whatever it would be asked for.
+    all: bool,
+}
+
+/// A lookup that somebody asks for at this moment.
+struct UnderWay {
+    task: Id,
+    /// More events have come to wait for it meanwhile.
+    again: bool,
 }
 
 /// How one lookup stands that did not succeed yet.
@@ -58,9 +73,8 @@ impl Lookups {
     /// None; the signature is that of every task of the relay.
     pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
         let mut plans: BTreeMap<Lookup, Plan> = BTreeMap::new();
-        // What is under way, and whether more events have come to want it meanwhile.
-        let mut running: BTreeMap<Lookup, bool> = BTreeMap::new();
-        let mut tasks: JoinSet<(Lookup, u16, Option<Duration>)> = JoinSet::new();
+        let mut running: BTreeMap<Lookup, UnderWay> = BTreeMap::new();
+        let mut tasks: JoinSet<(Lookup, u16, Option<Again>)> = JoinSet::new();
         let mut swept: Option<Time> = None;
         loop {
             let now = self.desk.clock.now();
@@ -70,37 +84,45 @@ impl Lookups {
                 plans.retain(|lookup, _| waiting.contains(lookup));
                 waiting.into_iter().for_each(|lookup| begin(&mut plans, &mut running, lookup, now));
             }
-            while tasks.len() < CONCURRENCY
-                && let Some((lookup, tries)) = due(&plans, now)
-            {
+            let wait = loop {
+                let (lookup, tries) = match next(&plans, &running) {
+                    Some((lookup, plan)) if plan.due <= now => (lookup.clone(), plan.tries),
+                    Some((_, plan)) => break plan.due.since(now).min(SWEEP_EVERY),
+                    None => break SWEEP_EVERY,
+                };
                 plans.remove(&lookup);
-                running.insert(lookup.clone(), false);
-                let (desk, fetcher) = (self.desk.clone(), self.fetcher.clone());
-                tasks.spawn(async move {
-                    let again = attempt(&desk, &fetcher, &lookup, tries).await;
-                    (lookup, tries, again)
+                let (desk, fetcher, asked) = (self.desk.clone(), self.fetcher.clone(), lookup.clone());
+                let task = tasks.spawn(async move {
+                    let again = attempt(&desk, &fetcher, &asked, tries).await;
+                    (asked, tries, again)
                 });
-            }
-            let next = plans.values().map(|plan| plan.due.since(now)).min().unwrap_or(SWEEP_EVERY).min(SWEEP_EVERY);
+                running.insert(lookup, UnderWay { task: task.id(), again: false });
+            };
             tokio::select! {
                 Some(lookup) = self.wanted.recv() => begin(&mut plans, &mut running, lookup, self.desk.clock.now()),
                 Some(done) = tasks.join_next() => {
-                    // A task that panicked is found again by the sweep.
-                    let Ok((lookup, tries, again)) = done else {
-                        running.clear();
-                        continue;
+                    let (lookup, tries, again) = match done {
+                        Ok(done) => done,
+                        // A task that panicked: what it asked for is found again by the sweep.
+                        Err(error) => {
+                            running.retain(|_, under_way| under_way.task != error.id());
+                            continue;
+                        }
                     };
-                    let more = running.remove(&lookup).unwrap_or_default();
+                    let more = running.remove(&lookup).is_some_and(|under_way| under_way.again);
                     let now = self.desk.clock.now();
                     match again {
-                        Some(wait) => {
-                            plans.insert(lookup, Plan { tries: tries.saturating_add(1), due: now.plus(wait) });
+                        Some(Again { wait, all }) => {
+                            let due = now.plus(wait);
+                            let of_source = plans.iter_mut().filter(|(other, _)| all && other.source == lookup.source);
+                            of_source.for_each(|(_, plan)| plan.due = plan.due.max(due));
+                            plans.insert(lookup, Plan { tries: tries.saturating_add(1), due });
                         }
                         None if more => begin(&mut plans, &mut running, lookup, now),
                         None => {}
                     }
                 }
-                () = tokio::time::sleep(next.max(Duration::from_millis(20))), if tasks.len() < CONCURRENCY => {}
+                () = tokio::time::sleep(wait.max(Duration::from_millis(20))) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
         }
@@ -108,51 +130,61 @@ impl Lookups {
 }
 
 /// Plans a lookup, unless it is planned; one that is under way comes once more after it.
-fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &mut BTreeMap<Lookup, bool>, lookup: Lookup, now: Time) {
+fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &mut BTreeMap<Lookup, UnderWay>, lookup: Lookup, now: Time) {
     match running.get_mut(&lookup) {
-        Some(more) => *more = true,
+        Some(under_way) => under_way.again = true,
         None => {
             plans.entry(lookup).or_insert(Plan { tries: 0, due: now });
         }
     }
 }
 
-/// The lookup that has been due for longest.
-fn due(plans: &BTreeMap<Lookup, Plan>, now: Time) -> Option<(Lookup, u16)> {
-    let due = plans.iter().filter(|(_, plan)| plan.due <= now).min_by_key(|(_, plan)| plan.due);
-    due.map(|(lookup, plan)| (lookup.clone(), plan.tries))
+/// The lookup that is due first, of the sources that may be asked more at once: one that does not answer keeps no other
+/// waiting.
+fn next<'a, T>(plans: &'a BTreeMap<Lookup, Plan>, running: &BTreeMap<Lookup, T>) -> Option<(&'a Lookup, &'a Plan)> {
+    let mut asked: BTreeMap<&SourceName, usize> = BTreeMap::new();
+    running.keys().for_each(|lookup| *asked.entry(&lookup.source).or_default() += 1);
+    let free = |lookup: &Lookup| asked.get(&lookup.source).is_none_or(|&asked| asked < CONCURRENCY);
+    plans.iter().filter(|(lookup, _)| free(lookup)).min_by_key(|(_, plan)| plan.due)
 }
 
 /// Asks once; when to ask again, if that is of use.
-async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) -> Option<Duration> {
-    let later = |after| Some(SCHEDULE.wait(tries.saturating_add(1), after));
+async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) -> Option<Again> {
+    let later = |after, all| Some(Again { wait: SCHEDULE.wait(tries.saturating_add(1), after), all });
     // A source that was taken out: its events go as they are when their time has come.
     let config = desk.sources.get(lookup.source.as_str())?;
-    let waiting = match desk.pipeline.waiting_for(lookup).await {
+    match desk.pipeline.waiting_for(lookup).await {
         Ok(waiting) if waiting.is_empty() => return None,
-        Ok(waiting) => waiting,
-        Err(error) => return failed(config, &error, later(None)),
-    };
+        Ok(_) => {}
+        Err(error) => return failed(config, &error, later(None, false)),
+    }
     let found = match config.source.look_up(fetcher, &lookup.what).await {
         Ok(found) => found,
         Err(FetchError::Gone) => None,
         Err(error) => {
-            let after = if let FetchError::Later { after, .. } = &error { *after } else { Some(SCHEDULE.max) };
             desk.tally.not_looked_up(&config.name, desk.clock.now(), &error);
-            return later(after);
+            return match error {
+                FetchError::Later { after, .. } => later(after, after.is_some()),
+                _ => later(Some(SCHEDULE.max), true),
+            };
         }
     };
     desk.tally.looked_up(&config.name);
+    // As they are now: meanwhile, second reports may have told more of them.
+    let waiting = match desk.pipeline.waiting_for(lookup).await {
+        Ok(waiting) => waiting,
+        Err(error) => return failed(config, &error, later(None, false)),
+    };
     for waiting in waiting {
         let learnt = found.as_ref().and_then(|told| learnt(config, told, &waiting, desk.clock.now()));
         if let Err(error) = desk.pipeline.looked_up(waiting, learnt).await {
-            return failed(config, &error, later(None));
+            return failed(config, &error, later(None, false));
         }
     }
     None
 }
 
-fn failed(config: &SourceConfig, error: &StoreError, again: Option<Duration>) -> Option<Duration> {
+fn failed(config: &SourceConfig, error: &StoreError, again: Option<Again>) -> Option<Again> {
     tracing::warn!(source = %config.name, %error, "an event was not completed with what was looked up");
     again
 }
@@ -161,8 +193,6 @@ fn failed(config: &SourceConfig, error: &StoreError, again: Option<Duration>) ->
 fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> Option<RawEvent> {
     let event = &waiting.sealed;
     let mut draft = told.draft.clone();
-    // What it belongs to was told by the webhook, or is what was asked for: the purchase of a refund.
-    let transaction = event.transaction_id.as_ref().map(ToString::to_string).or(draft.transaction_id.take());
     draft.event = Some(event.name.to_string());
     let unsound = |detail: &str| tracing::warn!(source = %config.name, detail, "left out something that was looked up");
     if let Some(map) = &config.map {
@@ -171,7 +201,9 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
-    draft.transaction_id = transaction;
+    if let Some(known) = &event.transaction_id {
+        draft.transaction_id = Some(known.to_string());
+    }
     draft.time = None;
     // A worth that makes no sense costs only itself.
     let worthless = Draft { value: None, currency: None, ..draft.clone() };
@@ -205,7 +237,10 @@ mod tests {
             Draft, Tally,
             sources::{Inbound, Parsed, Refusal, Report, Source, Verified},
         },
-        model::{DestinationId, DestinationName, EventId, EventName, MockClock, NewState, Raw, SourceName, WaitReason},
+        model::{
+            Choice, Consent, DestinationId, DestinationName, EventId, EventName, JoinedBy, MockClock, NewState,
+            Observation, Raw, Utm, Visit, VisitorId, WaitReason,
+        },
         pipeline::{self, Pipeline, Route},
         store::{Stores, conformance, memory},
     };
@@ -241,6 +276,15 @@ mod tests {
     }
 
     fn desk(stores: &Stores, answers: Vec<Result<Option<Told>, FetchError>>, ids: &[DestinationId]) -> Desk {
+        desk_of(stores, Arc::new(Crm(Mutex::new(answers.into()))), ids, destinations::OnUnknownConsent::Send)
+    }
+
+    fn desk_of(
+        stores: &Stores,
+        source: Arc<dyn Source>,
+        ids: &[DestinationId],
+        on_unknown_consent: destinations::OnUnknownConsent,
+    ) -> Desk {
         let purchase = EventName::new("purchase").expect("valid");
         let name = DestinationName::new("out").expect("valid");
         let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
@@ -252,7 +296,6 @@ mod tests {
         };
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
-        let on_unknown_consent = destinations::OnUnknownConsent::Send;
         let events = [purchase].into();
         let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
         let clock = Arc::new(MockClock::at(NOW));
@@ -260,7 +303,6 @@ mod tests {
         let outcomes = delivery::Metrics::default();
         let pipeline = Arc::new(Pipeline::new(stores.clone(), vec![route], config, Arc::clone(&clock) as _, outcomes));
         let crm = SourceName::new("crm").expect("valid");
-        let source = Arc::new(Crm(Mutex::new(answers.into())));
         let config = SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None };
         let sources = Arc::new([("crm".to_owned(), config)].into());
         Desk { pipeline, clock, tally: Tally::default(), body_bytes_max: 1024, sources }
@@ -297,7 +339,7 @@ mod tests {
         let lease = || stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT));
         assert!(lease().await.expect("leases").is_empty(), "waits");
         let fetcher = Fetcher::new().expect("TLS");
-        let again = attempt(&desk, &fetcher, &lookup, 0).await.expect("to be asked again");
+        let again = attempt(&desk, &fetcher, &lookup, 0).await.expect("to be asked again").wait;
         assert!(again >= Duration::from_secs(9), "{again:?}");
         assert!(desk.tally.counts()[0].1.lookup_failure.is_some());
         assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
@@ -310,18 +352,96 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_the_webhook_left_out_is_learnt() {
+    async fn a_visit_that_comes_while_the_source_is_asked_counts_whatever_it_answers() {
         let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
-        let found = Draft { transaction_id: Some("in_7".into()), ..contact().draft };
-        let desk = desk(&stores, vec![Ok(Some(Told::new(found, serde_json::Value::Null)))], &ids);
-        let told = Told::new(Draft::named("purchase"), serde_json::json!({}));
-        let told = Told { key: Some("ch_7".into()), lookup: Some(("deal/7".to_owned(), LIMIT)), ..told };
+        let source = Arc::new(Crm(Mutex::new([Err(FetchError::Gone)].into())));
+        let desk = desk_of(&stores, source, &ids, destinations::OnUnknownConsent::Skip);
+        let draft =
+            Draft { transaction_id: Some("7".into()), visitor_id: Some("v-1".into()), ..Draft::named("purchase") };
+        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
         let config = &desk.sources["crm"];
-        desk.take(config, &HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
+        desk.take(config, &axum::http::HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
+        let seen = Observation {
+            visitor_id: VisitorId::new("v-1").expect("valid"),
+            visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
+            clicks: Vec::new(),
+            cookies: Default::default(),
+            consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted },
+            ip: None,
+            user_agent: None,
+            keys: Vec::new(),
+        };
+        desk.pipeline.visit(seen).await.expect("stores");
         let lookup = desk.pipeline.lookups().pop().expect("is awaited");
-        assert_eq!(attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await, None);
+        let fetcher = Fetcher::new().expect("TLS");
+        assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None);
         let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
-        assert_eq!(leased[0].event.transaction(), "in_7");
+        assert_eq!(leased.len(), 1, "the visit brought the consent");
+        assert_eq!(leased[0].event.joined_by, Some(JoinedBy::VisitorId));
+    }
+
+    /// Answers when it is told to.
+    #[derive(Default)]
+    struct Slow {
+        asked: tokio::sync::Notify,
+        go: tokio::sync::Notify,
+    }
+
+    #[async_trait]
+    impl Source for Slow {
+        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
+            Ok(Verified::trusted(inbound))
+        }
+
+        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
+            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
+        }
+
+        async fn look_up(&self, _fetcher: &Fetcher, _what: &str) -> Result<Option<Told>, FetchError> {
+            self.asked.notify_one();
+            self.go.notified().await;
+            Ok(Some(contact()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_second_report_tells_while_the_source_is_asked_counts() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let source = Arc::new(Slow::default());
+        let desk = desk_of(&stores, Arc::clone(&source) as _, &ids, destinations::OnUnknownConsent::Skip);
+        let lookup = deal(&desk).await;
+        let asking = tokio::spawn({
+            let desk = desk.clone();
+            async move { attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await }
+        });
+        source.asked.notified().await;
+        let mut again = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
+        again.consent = Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted };
+        let again = Told::new(again, serde_json::json!({}));
+        let config = &desk.sources["crm"];
+        let taken =
+            desk.take(config, &axum::http::HeaderMap::new(), None, vec![again.into()], NOW).await.expect("works");
+        assert_eq!(taken.duplicates, ["crm:purchase:7"]);
+        source.go.notify_one();
+        assert_eq!(asking.await.expect("ends"), None);
+        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
+        assert_eq!(leased.len(), 1, "the second report brought the consent");
+        assert_eq!(leased[0].event.user.emails.len(), 1);
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_keeps_no_other_waiting() {
+        let lookup = |source: &str, what: usize| Lookup {
+            source: SourceName::new(source).expect("valid"),
+            what: what.to_string(),
+        };
+        let plan = |due| Plan { tries: 0, due };
+        let mut plans: BTreeMap<_, _> = (0..100).map(|i| (lookup("dead", i), plan(NOW))).collect();
+        plans.insert(lookup("well", 1), plan(NOW.plus(LIMIT)));
+        let mut running = BTreeMap::new();
+        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("dead"));
+        running.extend((100..100 + CONCURRENCY).map(|i| (lookup("dead", i), ())));
+        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("well"));
     }
 
     #[tokio::test]
@@ -338,7 +458,8 @@ mod tests {
         assert_eq!(stores.events.next_due(ids[0]), Some(NOW.plus(LIMIT)), "whatever becomes of the lookup");
         let fetcher = Fetcher::new().expect("TLS");
         assert!(
-            attempt(&desk, &fetcher, &lookup, 0).await.expect("a token can be corrected") >= Duration::from_secs(60)
+            attempt(&desk, &fetcher, &lookup, 0).await.expect("a token can be corrected").wait
+                >= Duration::from_secs(60)
         );
         assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
         let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");

@@ -141,7 +141,8 @@ async fn one_page(
     let config = config.clone();
     let work = reconciler.clone();
     // To its end, also if whoever asked hangs up in the middle.
-    let page = tokio::spawn(async move { work.page(&config, since, cursor.as_deref()).await });
+    let oldest = (force != Some(true)).then_some(oldest);
+    let page = tokio::spawn(async move { work.page(&config, since, cursor.as_deref(), oldest).await });
     match page.await.map_err(|_| Problem::internal())? {
         Ok(page) => {
             let body = serde_json::to_vec(&page).map_err(|_| Problem::internal())?;
@@ -153,12 +154,25 @@ async fn one_page(
 }
 
 impl Reconciler {
-    /// Lists one page, and takes what is missing.
-    async fn page(&self, config: &SourceConfig, since: Time, cursor: Option<&str>) -> Result<Reconciled, Failure> {
+    /// Lists one page, and takes what is missing. What happened before `oldest` is left: whether it is known cannot be told.
+    async fn page(
+        &self,
+        config: &SourceConfig,
+        since: Time,
+        cursor: Option<&str>,
+        oldest: Option<Time>,
+    ) -> Result<Reconciled, Failure> {
         let unlisted = || FetchError::Settings("this source cannot be listed".to_owned());
         let listing = config.source.listing().ok_or_else(unlisted).map_err(Failure::Fetch)?;
         let Page { mut reports, next } = listing.page(&self.fetcher, since, cursor).await.map_err(Failure::Fetch)?;
         for report in &mut reports {
+            // A change of yesterday lists an order of last year.
+            if let Report::Event(told) = &*report
+                && told.draft.time.zip(oldest).is_some_and(|(time, oldest)| time < oldest)
+            {
+                *report =
+                    Report::ignored(told.draft.event.as_deref().unwrap_or_default(), "older than ids are remembered");
+            }
             // Where nothing better tells it from others, its content does.
             if let Report::Event(told) = report
                 && told.key.is_none()
@@ -211,7 +225,8 @@ impl Reconciler {
         let (mut sum, mut tries) = (Reconciled::default(), 0);
         let mut pages = 0;
         let error = loop {
-            match self.page(config, since, sum.next.clone().as_deref()).await {
+            let oldest = self.desk.clock.now().minus(self.dedupe);
+            match self.page(config, since, sum.next.clone().as_deref(), Some(oldest)).await {
                 Ok(page) => {
                     sum.add(page);
                     (pages, tries) = (pages + 1, 0);
@@ -244,5 +259,77 @@ impl Reconciler {
             Some(error) => tracing::error!(%source, listed, accepted, refused, error, "not reconciled"),
         }
         self.desk.tally.reconciled(source, self.desk.clock.now(), since, &sum, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        delivery,
+        intake::{
+            Draft, Tally,
+            sources::{Inbound, Listing, Parsed, Refusal, Source, Told, Verified},
+        },
+        model::{Clock as _, MockClock, SourceName},
+        pipeline::{self, Pipeline},
+        store::{conformance, memory},
+    };
+
+    const START: Time = Time::from_secs(1_795_165_200);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A shop whose only order was paid at the start.
+    struct Shop;
+
+    #[async_trait]
+    impl Source for Shop {
+        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
+            Ok(Verified::trusted(inbound))
+        }
+
+        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
+            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
+        }
+
+        fn listing(&self) -> Option<&dyn Listing> {
+            Some(self)
+        }
+    }
+
+    #[async_trait]
+    impl Listing for Shop {
+        async fn page(&self, _: &Fetcher, _: Time, _: Option<&str>) -> Result<Page, FetchError> {
+            let draft = Draft { transaction_id: Some("7".into()), time: Some(START), ..Draft::named("purchase") };
+            Ok(Page { reports: vec![Told::new(draft, serde_json::json!({})).into()], next: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_that_changes_long_after_it_was_paid_does_not_count_again() {
+        let stores = memory::open(memory::SimulatedDisk::default(), conformance::config("unused".as_ref()));
+        let stores = stores.expect("opens");
+        let dedupe = conformance::config("unused".as_ref()).dedupe;
+        let clock = Arc::new(MockClock::at(START));
+        let config = pipeline::Config { default_country: None, wait_for_visit: Duration::ZERO };
+        let pipeline = Pipeline::new(stores, Vec::new(), config, Arc::clone(&clock) as _, delivery::Metrics::default());
+        let name = SourceName::new("shop").expect("valid");
+        let config = SourceConfig { name, kind: "test", source: Arc::new(Shop), map: None, reconcile: None };
+        let sources = Arc::new([("shop".to_owned(), config.clone())].into());
+        let (pipeline, tally) = (Arc::new(pipeline), Tally::default());
+        let desk = Desk { pipeline, clock: Arc::clone(&clock) as _, tally, body_bytes_max: 1024, sources };
+        let reconciler = Reconciler { desk, fetcher: Fetcher::new().expect("TLS"), dedupe };
+        let mut runs = Vec::new();
+        for after in [DAY, dedupe - DAY, dedupe + DAY * 2] {
+            clock.set(START.plus(after));
+            reconciler.all(&config, clock.now().minus(DAY * 2)).await;
+            runs.push(reconciler.desk.tally.counts()[0].1.clone());
+        }
+        let counts: Vec<_> = runs.iter().map(|run| (run.accepted, run.duplicate, run.ignored)).collect();
+        assert_eq!(counts, [(1, 0, 0), (1, 1, 0), (1, 1, 1)]);
     }
 }

@@ -18,14 +18,17 @@ use super::{
     read::read_draft,
     reconcile::Reconcile,
     sources::{Inbound, Mapping, Parsed, Report, Source, Taken, Told},
-    tally::Tally,
+    tally::{Tally, word},
 };
 use crate::{
-    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    model::{Clock, Digest, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
     pipeline::Pipeline,
     store::{Accepted, StoreError},
     web::{Problem, discard, read_body},
 };
+
+/// Where providers name a delivery next to its body: for the log of one that was not read.
+const DELIVERY_HEADERS: [&str; 3] = ["x-shopify-webhook-id", "webhook-id", "x-wc-webhook-delivery-id"];
 
 /// Why an entry is ignored for which the map names no event.
 pub(super) const NOT_MAPPED: &str = "not mapped";
@@ -84,10 +87,15 @@ async fn receive(
     let read = config.source.verify(&inbound, now).and_then(|verified| config.source.parse(&verified));
     let Parsed { delivery_id, reports } = match read {
         Ok(parsed) => parsed,
-        Err(refusal) => return Err(refused(refusal.reason, None, refusal.problem)),
+        Err(refusal) => {
+            let named = DELIVERY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+            let delivery = named.map_or_else(|| id_of(&body), str::to_owned);
+            return Err(refused(refusal.reason, Some(&delivery), refusal.problem));
+        }
     };
     let delivery = delivery_id.unwrap_or_else(|| id_of(&body));
-    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await?;
+    let taken = desk.take(config, &headers, Some(&delivery), reports, now).await;
+    let taken = taken.map_err(|error| refused("not_stored", Some(&delivery), error.into()))?;
     if let Some(reply) = config.source.answer(&taken) {
         let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
         let kind = HeaderValue::from_static(reply.content_type);
@@ -137,12 +145,14 @@ impl Desk {
         let mut events = Vec::new();
         let refuse = |taken: &mut Taken, reason: &str, problem: Problem| {
             self.tally.refused(&config.name, now, delivery, reason, &problem.detail);
-            self.pipeline.metrics.answered(&config.name, "rejected");
             taken.refused.push(problem);
         };
         for (i, report) in reports.into_iter().enumerate() {
             match report {
-                Report::Refused(refusal) => refuse(&mut taken, refusal.reason, refusal.problem),
+                Report::Refused(refusal) => {
+                    self.pipeline.metrics.answered(&config.name, "rejected");
+                    refuse(&mut taken, refusal.reason, refusal.problem);
+                }
                 Report::Ignored { topic, reason } => {
                     self.tally.ignored(&config.name, &topic, reason);
                     taken.ignored += 1;
@@ -157,11 +167,15 @@ impl Desk {
                         Ok(Some((event, left_out))) => {
                             for problem in left_out {
                                 let (source, detail) = (&config.name, &problem.detail);
+                                let delivery = delivery.map(word);
                                 tracing::warn!(%source, delivery, %detail, "left out a field of an event");
                             }
                             events.push(event);
                         }
-                        Err(problem) => refuse(&mut taken, "invalid_event", problem),
+                        Err(problem) => {
+                            self.pipeline.metrics.answered(&config.name, "rejected");
+                            refuse(&mut taken, "invalid_event", problem);
+                        }
                     }
                 }
             }
@@ -206,10 +220,17 @@ pub(super) fn mapped(
             fallback.filter(|_| draft.transaction_id.is_none() || refund)
         })
     {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(&config.name, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
+        draft.event_id = Some(known_by(&config.name, event, key));
     }
     Ok((draft, left_out.unwrap_or_default()))
+}
+
+/// The id of what the provider knows by `key`. A key that is too long, or would show who somebody is, is known by its hash:
+/// it still has to tell sources and events apart.
+fn known_by(source: &SourceName, event: &str, key: String) -> String {
+    let derived = |key: &str| TransactionId::new(key).and_then(|key| EventId::derive(source, event, &key));
+    let id = derived(&key).or_else(|_| derived(&format!("sha256.{}", Digest::of_token(&key).hex())));
+    id.map_or(key, |id| id.to_string())
 }
 
 /// Whether the map was to say what happened, and says nothing.
@@ -235,4 +256,22 @@ fn event(
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
     Ok(Some((event, left_out)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_what_happened_tells_sources_and_events_apart_whatever_it_looks_like() {
+        let known_by = |source: &str, event: &str, key: &str| {
+            known_by(&SourceName::new(source).expect("valid"), event, key.to_owned())
+        };
+        for key in ["77", "ada@example.com", &"x".repeat(250), &"x".repeat(300), "a\nb"] {
+            let ids = [("crm", "lead"), ("crm", "sign_up"), ("erp", "lead")].map(|(s, e)| known_by(s, e, key));
+            assert_eq!(ids[0], known_by("crm", "lead", key), "the same at every delivery");
+            assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
+            assert!(ids.iter().all(|id| id.len() <= 256 && !id.contains('@')), "{ids:?}");
+        }
+    }
 }

@@ -20,6 +20,9 @@ pub use dialect::{Dialect, Google, Meta};
 /// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
 pub const IDENTIFIERS_MAX: usize = 10;
 
+/// No country's postal codes are longer, however they are written.
+const POSTAL_CODE_CHARS_MAX: usize = 32;
+
 /// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
 ///
 /// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read
@@ -37,7 +40,9 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
     let postal_code_clear = raw.postal_code.as_ref().and_then(|code| {
         let complete = country.is_some() && first_name.google.is_some() && last_name.google.is_some();
         let code = dialect::trim(code.expose());
-        (complete && !code.is_empty()).then(|| Sensitive::new(code.to_owned()))
+        // What stands in the wrong field of a form, such as an e-mail address, would rest in clear.
+        let plausible = (1..=POSTAL_CODE_CHARS_MAX).contains(&code.chars().count()) && !code.contains('@');
+        (complete && plausible).then(|| Sensitive::new(code.to_owned()))
     });
 
     let given = &raw.meta_digests;

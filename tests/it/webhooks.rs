@@ -12,6 +12,8 @@ use wiremock::{
     matchers::{any, header, path},
 };
 
+use conversion_relay::sandbox::{Fault, FaultMode, Platform};
+
 use crate::support::{Answer, Platforms, Relay, Setup};
 
 const SOURCE: &str = r#"
@@ -87,9 +89,35 @@ async fn a_signed_order_arrives_once_and_an_unsigned_one_never() {
     assert_eq!(courses["ignored_topics"], json!({ "license_key_created: not a conversion": 1 }));
     assert_eq!(courses["refused_reasons"], json!({ "bad_signature": 1, "unreadable": 1 }));
     assert_eq!(courses["last_refusal"]["reason"], "unreadable", "{courses}");
+    assert_eq!(courses["last_refusal"]["delivery_id"], "order_created.8", "{courses}");
+    assert!(setup.log().contains("body."), "one that is not believed is known by its content");
     let timeline = relay.admin("/v1/events/courses:purchase:order-1").await;
     assert_eq!(timeline["source"], "courses", "{timeline}");
     assert!(!setup.log().contains("ada.webhook"), "no contact data in the log");
+}
+
+#[tokio::test]
+async fn what_a_full_queue_turns_away_is_told_with_its_source_and_delivery() {
+    let platforms = Platforms::start().await;
+    platforms.sandbox.set_fault(Platform::Meta, Fault::new(FaultMode::ExpiredToken));
+    let setup = Setup::new(&format!("{SOURCE}{}", platforms.destinations())).env("RELAY__STORE__QUEUE_MAX", "3");
+    let relay = setup.start();
+    let mut order_number = 0;
+    let full = loop {
+        order_number += 1;
+        let answer = deliver(&relay, &order(order_number, 4999), "new-secret").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(order_number <= 10, "the bound holds");
+    };
+    assert_eq!((full.status, full.header("content-type")), (503, "application/problem+json"), "{}", full.text);
+    let refusal = &relay.admin("/v1/sources").await["sources"];
+    let refusal = refusal.as_array().and_then(|all| all.iter().find(|s| s["name"] == "courses")).expect("is there");
+    let refusal = &refusal["last_refusal"];
+    assert_eq!(refusal["reason"], "not_stored");
+    assert_eq!(refusal["delivery_id"], format!("order_created.{order_number}"));
+    assert!(setup.log().contains("not_stored") && !setup.log().contains("ada.webhook"));
 }
 
 /// A CRM keeps the click id or Meta's lead id of a landing, and nothing else of the browser.

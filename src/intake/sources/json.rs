@@ -93,8 +93,8 @@ pub(super) fn decimal(value: &Value, pointer: &str) -> Result<Option<Decimal>, R
 pub(super) fn minor(value: &Value, pointer: &str, currency: Currency) -> Result<Option<Decimal>, Refusal> {
     let Some(units) = decimal(value, pointer)? else { return Ok(None) };
     let units = units.is_integer().then(|| i64::try_from(units).ok()).flatten();
-    let money = units
-        .and_then(|units| Money::from_minor(units.checked_abs()?, currency).ok().map(|money| (units, money.amount())));
+    let size = |units: i64| Money::from_minor(units.checked_abs()?, currency).ok();
+    let money = units.and_then(|units| size(units).map(|money| (units, money.amount())));
     let why = || Refusal::unreadable(pointer, format!("{pointer}: must be a whole number of the smallest unit"));
     money.map(|(units, amount)| Some(if units < 0 { -amount } else { amount })).ok_or_else(why)
 }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(of("/f", "EUR").as_deref(), Some("-1.50"));
         assert_eq!((of("/e", "EUR"), of("/g", "EUR"), of("/none", "EUR")), (None, None, None));
         assert!(minor(&value, "/c", eur).is_err() && minor(&value, "/d", eur).is_err());
-        assert!(minor(&json!({ "least": i64::MIN }), "/least", eur).is_err());
+        assert!(minor(&json!({ "least": i64::MIN }), "/least", eur).is_err(), "has no size");
         assert_eq!(decimal(&value, "/h").expect("reads").map(|d| d.to_string()).as_deref(), Some("0.1"));
         let refused = decimal(&value, "/d").expect_err("no number");
         assert_eq!((refused.problem.status, refused.problem.pointer.as_deref()), (422, Some("/d")));

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rust_decimal::RoundingStrategy;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 use super::{
@@ -52,17 +52,15 @@ impl LemonSqueezy {
     fn report(&self, topic: &str, body: Value) -> Result<Report, Refusal> {
         let attributes = json::at(&body, "/data/attributes").unwrap_or(&Value::Null);
         let status = json::text(attributes, "/status").unwrap_or_default();
-        let event = match topic {
-            "order_created" | "subscription_payment_success" => "purchase",
-            // It tells the sum of all refunds so far, and with that what is left.
-            "order_refunded" | "subscription_payment_refunded" if status == "partial_refund" => EventName::RESTATEMENT,
-            "order_refunded" | "subscription_payment_refunded" => "refund",
+        let refunded = match topic {
+            "order_created" | "subscription_payment_success" => false,
+            "order_refunded" | "subscription_payment_refunded" => true,
             _ => return Ok(Report::ignored(topic, "not a conversion")),
         };
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
             return Ok(Report::ignored(topic, "test event"));
         }
-        if topic == "order_created" && !["paid", "refunded", "partial_refund"].contains(&status.as_str()) {
+        if topic == "order_created" && !["paid", "partial_refund", "refunded"].contains(&status.as_str()) {
             return Ok(Report::ignored(topic, "not paid"));
         }
         let renewal = topic.starts_with("subscription_payment_");
@@ -73,23 +71,29 @@ impl LemonSqueezy {
         let currency = json::currency(attributes, "/currency")?;
         let amount = |pointer| json::minor(attributes, pointer, currency);
         let total = amount("/total")?;
-        // Whether prices include their tax or not, and a setup fee was paid or not: this is the goods, after discounts.
-        let goods = total.map(|total| total - amount("/tax").ok().flatten().unwrap_or_default());
-        let worth = if self.worth == Worth::Subtotal { goods } else { total };
-        // Of a refund only the sum is told, tax included: it takes its share of what the purchase counted.
-        let refunded = match (amount("/refunded_amount")?, total, worth) {
-            (Some(refunded), Some(total), Some(worth)) if !total.is_zero() => {
-                let share = refunded.checked_mul(worth).and_then(|product| product.checked_div(total));
-                share.map(|share| {
-                    share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero)
-                })
+        let worth = match self.worth {
+            Worth::Total => total,
+            // Whatever prices include, their tax or not, a setup fee beside the subtotal: this is the goods, after discounts.
+            Worth::Subtotal => {
+                let tax = amount("/tax")?.unwrap_or_default();
+                total.map(|total| total - tax)
             }
-            (refunded, ..) => refunded,
         };
-        let value = match event {
-            "refund" => refunded,
-            EventName::RESTATEMENT => worth.zip(refunded).map(|(worth, refunded)| worth - refunded),
-            _ => worth,
+        let given_back = if refunded { amount("/refunded_amount")? } else { None };
+        // The sum of all refunds so far is told, and with that what is left. The status of an invoice knows no part.
+        let in_part = status == "partial_refund" || total.zip(given_back).is_some_and(|(total, back)| back < total);
+        // What it takes of the purchase's value: tax was given back with the rest.
+        let taken = given_back.map(|back| {
+            let share = total.zip(worth).and_then(|(total, worth)| back.checked_mul(worth)?.checked_div(total));
+            let rounded = |share: Decimal| {
+                share.round_dp_with_strategy(currency.exponent(), RoundingStrategy::MidpointAwayFromZero)
+            };
+            if self.worth == Worth::Total { back } else { share.map_or(back, rounded) }
+        });
+        let (event, value) = match (refunded, in_part) {
+            (false, _) => ("purchase", worth),
+            (true, true) => (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| worth - taken)),
+            (true, false) => ("refund", taken),
         };
         let mut draft = Draft {
             time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
@@ -127,11 +131,70 @@ impl LemonSqueezy {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::{super::testing, *};
 
     const CONFIG: &str = "secrets = ['shhh']";
+
+    /// Event, transaction and value of a body.
+    fn read(config: &str, body: &serde_json::Value) -> [String; 3] {
+        let read =
+            testing::reads(&*testing::build(&DESCRIPTOR, config), &testing::headers([]), body.to_string().as_bytes());
+        let event = &read["reports"][0]["event"];
+        ["event", "transaction_id", "value"].map(|name| event[name].as_str().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_refund_takes_what_it_is_of_the_value_that_the_purchase_had() {
+        let order = |topic: &str, status: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": topic },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "subtotal": 5000, "discount_total": 1000,
+                    "tax": 760, "total": 4760, "refunded_amount": refunded,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        let of = |config: &str, topic, status, refunded| read(config, &order(topic, status, refunded));
+        assert_eq!(of(&net, "order_created", "paid", 0), ["purchase", "o-1", "40.00"]);
+        assert_eq!(of(&net, "order_refunded", "partial_refund", 1190)[..], ["restatement", "o-1", "30.00"]);
+        assert_eq!(of(&net, "order_refunded", "refunded", 4760), ["refund", "o-1", "40.00"]);
+        assert_eq!(of(CONFIG, "order_refunded", "partial_refund", 1190), ["restatement", "o-1", "35.70"]);
+        assert_eq!(of(CONFIG, "order_refunded", "refunded", 4760), ["refund", "o-1", "47.60"]);
+    }
+
+    #[test]
+    fn a_subtotal_is_without_tax_also_where_prices_include_it() {
+        let order = |status: &str| {
+            serde_json::json!({
+                "meta": { "event_name": "order_created" },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "tax_inclusive": true,
+                    "subtotal": 1000, "setup_fee": 190, "tax": 190, "total": 1190,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        assert_eq!(read(&net, &order("paid")), ["purchase", "o-1", "10.00"]);
+        assert_eq!(read(&net, &order("refunded")), ["purchase", "o-1", "10.00"], "its refund is another event");
+        assert_eq!(read(&net, &order("pending")), ["", "", ""]);
+    }
+
+    #[test]
+    fn a_refund_of_a_renewal_is_that_of_its_invoice() {
+        let invoice = |reason: &str, refunded: u32| {
+            serde_json::json!({
+                "meta": { "event_name": "subscription_payment_refunded" },
+                "data": { "id": "881", "attributes": {
+                    "billing_reason": reason, "status": "refunded", "currency": "JPY", "subtotal": 980, "total": 1078,
+                    "refunded_amount": refunded,
+                } },
+            })
+        };
+        assert_eq!(read(CONFIG, &invoice("renewal", 1078)), ["refund", "invoice-881", "1078"]);
+        assert_eq!(read(CONFIG, &invoice("renewal", 78)), ["restatement", "invoice-881", "1000"]);
+        assert_eq!(read(CONFIG, &invoice("initial", 1078)), ["", "", ""], "its order tells of it");
+    }
 
     #[test]
     fn fixtures_read_as_their_snapshots() {
@@ -153,27 +216,5 @@ mod tests {
         assert_eq!(verdict(Some(right), br#"{"id":2,"email":"a@b.test"}"#), Some("bad_signature"));
         assert_eq!(verdict(None, body), Some("no_signature"));
         assert_eq!(verdict(Some("zz"), body), Some("no_signature"));
-    }
-
-    #[test]
-    fn a_subtotal_is_without_tax_and_its_refunds_come_to_the_same() {
-        let source = testing::build(&DESCRIPTOR, "secrets = ['shhh']\nvalue = 'subtotal'");
-        let reads = |topic: &str, status: &str, refunded: u32| {
-            let attributes = json!({
-                "identifier": "a", "currency": "EUR", "status": status, "tax_inclusive": true, "billing_reason": "renewal",
-                "subtotal": 1000, "setup_fee": 190, "tax": 190, "total": 1190, "refunded_amount": refunded,
-                "created_at": "2026-11-20T08:15:00Z", "refunded_at": "2026-11-20T08:45:00Z",
-                "first_order_item": { "price": "?", "quantity": [] },
-            });
-            let body = json!({ "meta": { "event_name": topic }, "data": { "id": "7", "attributes": attributes } });
-            let read = testing::reads(&*source, &testing::headers([]), body.to_string().as_bytes());
-            ["event", "transaction_id", "value"]
-                .map(|key| read["reports"][0]["event"][key].as_str().unwrap_or("-").to_owned())
-        };
-        assert_eq!(reads("order_created", "paid", 0), ["purchase", "a", "10.00"]);
-        assert_eq!(reads("order_refunded", "partial_refund", 595), ["restatement", "a", "5.00"]);
-        assert_eq!(reads("order_refunded", "refunded", 1190), ["refund", "a", "10.00"]);
-        assert_eq!(reads("subscription_payment_success", "paid", 0), ["purchase", "invoice-7", "10.00"]);
-        assert_eq!(reads("subscription_payment_refunded", "refunded", 1190), ["refund", "invoice-7", "10.00"]);
     }
 }

@@ -66,14 +66,14 @@ impl Api {
         }
         let of = match self.get(fetcher, &format!("customers/{customer}"), &[]).await {
             Err(FetchError::Gone) => return Ok(None),
-            answer => answer?["data"].take(),
+            answer => data(answer?),
         };
         if !of.is_object() {
             return Err(FetchError::unexpected("no customer"));
         }
         let at = match address {
             Some(address) => match self.get(fetcher, &format!("customers/{customer}/addresses/{address}"), &[]).await {
-                Ok(mut answer) => answer["data"].take(),
+                Ok(answer) => data(answer),
                 // The key may have no permission for addresses: the e-mail address is what counts.
                 Err(FetchError::Gone | FetchError::Settings(_)) => Value::Null,
                 Err(later) => return Err(later),
@@ -84,6 +84,11 @@ impl Api {
     }
 }
 
+/// What an answer holds; it may be any JSON, if something else answers at that address.
+fn data(mut answer: Value) -> Value {
+    answer.get_mut("data").map(Value::take).unwrap_or_default()
+}
+
 /// A page of a list.
 struct Listed {
     entities: Vec<Value>,
@@ -92,11 +97,11 @@ struct Listed {
 }
 
 impl Listed {
-    fn read(mut answer: Value) -> Result<Self, FetchError> {
-        let Value::Array(entities) = answer["data"].take() else {
+    fn read(answer: Value) -> Result<Self, FetchError> {
+        let more = json::flag(&answer, "/meta/pagination/has_more");
+        let Value::Array(entities) = data(answer) else {
             return Err(FetchError::unexpected("no list"));
         };
-        let more = json::flag(&answer, "/meta/pagination/has_more");
         let last = entities.last().and_then(|entity| json::text(entity, "/id"));
         Ok(Self { entities, next: last.filter(|_| more) })
     }

@@ -132,6 +132,7 @@ async fn a_customer_is_looked_up_with_the_address() {
     answer(&server, "/customers/ctm_1/addresses/add_3", ResponseTemplate::new(503)).await;
     answer(&server, "/customers/ctm_2", ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
     answer(&server, "/customers/ctm_3", json(json!({"data": []}))).await;
+    answer(&server, "/customers/ctm_4", json(json!(["not Paddle"]))).await;
     let look_up = |what: &'static str| source.look_up(&fetcher, what);
     let user = |told: Option<Told>| told.map(|told| told.draft.shown()["user"].take()).unwrap_or_default();
 
@@ -150,7 +151,7 @@ async fn a_customer_is_looked_up_with_the_address() {
     }
     let later = look_up("customer/ctm_2").await.err();
     assert!(matches!(&later, Some(FetchError::Later { after: Some(wait), .. }) if wait.as_secs() == 7), "{later:?}");
-    for broken in ["customer/ctm_1/address/add_3", "customer/ctm_3"] {
+    for broken in ["customer/ctm_1/address/add_3", "customer/ctm_3", "customer/ctm_4"] {
         assert!(matches!(look_up(broken).await, Err(FetchError::Later { .. })), "{broken}");
     }
 }
@@ -197,6 +198,9 @@ async fn transactions_are_listed_and_then_what_was_given_back() {
     adjustments().and(query_param("after", "adj_8")).respond_with(fourth).mount(&server).await;
 
     let listing = source.listing().expect("lists");
+    answer(&server, "/transactions", ResponseTemplate::new(200).set_body_json(json!("maintenance"))).await;
+    let broken = listing.page(&fetcher, testing::NOW, Some("none")).await.err();
+    assert_eq!(broken, Some(FetchError::unexpected("no list")));
     let (mut cursor, mut found) = (None, Vec::new());
     loop {
         let page = listing.page(&fetcher, testing::NOW, cursor.as_deref()).await.expect("answers");
