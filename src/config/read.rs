@@ -88,6 +88,9 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     });
     let mut posted: Vec<SourceConfig> = Vec::new();
     settings.tables("sources", |section| posted.extend(source(section, public_url.as_deref(), &mut sources)));
+    for (name, problem) in shared_numbers(&posted) {
+        settings.problem(&format!("sources.{name}.transaction_prefix"), problem);
+    }
     intake.sources = posted;
     intake.segment.trusted_proxies = trusted_proxies.clone();
     let files = store.path.join("files").display().to_string();
@@ -203,6 +206,22 @@ fn segment_section(section: &mut Settings, default_country: Option<Country>) -> 
     }
 }
 
+/// Sources of one kind that number their orders from 1, and would be taken for one: all but the first need a prefix.
+fn shared_numbers(configured: &[SourceConfig]) -> Vec<(SourceName, String)> {
+    let problem = |(i, source): (usize, &SourceConfig)| {
+        let same =
+            |other: &&SourceConfig| other.kind == source.kind && other.transaction_prefix == source.transaction_prefix;
+        let other = configured[..i].iter().find(same).filter(|_| sources::numbers_from_one(source.kind))?;
+        let why = format!(
+            "is missing: this source and {} number their orders independently, so two orders with one number would count \
+             as one; set it to a text such as \"eu-\"",
+            other.name
+        );
+        Some((source.name.clone(), why))
+    };
+    configured.iter().enumerate().filter_map(problem).collect()
+}
+
 /// A source of webhooks; `known` are the names of the sources so far, and of this one after it.
 fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet<SourceName>) -> Option<SourceConfig> {
     let name = section.required_parsed("name", "a name such as shop", name::<SourceName>);
@@ -221,6 +240,11 @@ fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet
         _ => None,
     });
     let map = Mapping::read(section).map(Arc::new);
+    let expected = "at most 32 letters, digits and -_.: such as eu-";
+    let transaction_prefix = section.parsed("transaction_prefix", expected, |text| {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        (plain && text.len() <= 32).then(|| text.to_owned())
+    });
     const WHEN: &str = "a table: { every = \"1h\", since = \"2d\" }";
     let reconcile = section.table("reconcile", WHEN, |section| {
         let every = section.need("every", "how long after one run the next begins").duration("every", SECOND..=DAY);
@@ -245,7 +269,7 @@ fn source(section: &mut Settings, public_url: Option<&str>, known: &mut BTreeSet
     if reconcile.is_some() && source.listing().is_none() {
         section.problem("reconcile", "this source cannot be listed: its kind has no such API, or its `api` is missing");
     }
-    Some(SourceConfig { name: name?, kind: descriptor.kind, source, map, reconcile })
+    Some(SourceConfig { name: name?, kind: descriptor.kind, source, map, reconcile, transaction_prefix })
 }
 
 fn mapped_fields(map: Option<&Mapping>) -> Vec<String> {

@@ -183,7 +183,7 @@ fn every_key_that_is_known_is_in_the_example() {
         known.insert(path.clone(), keys.map(str::to_owned).collect::<BTreeSet<_>>());
     }
     // What every source knows is said once.
-    let common = ["map", "reconcile", "test_events"];
+    let common = ["map", "reconcile", "test_events", "transaction_prefix"];
     for (_, keys) in known.iter_mut().chain(&mut found).filter(|(path, _)| path.starts_with("sources.")) {
         keys.retain(|key| !common.contains(&key.as_str()));
     }
@@ -543,4 +543,20 @@ fn a_fallback_stands_in_for_another_destination_that_sends() {
         let expected = format!("destinations.spare.fallback_for: {problem}");
         assert_eq!(told(&format!("{meta}{FILE}{}", file("spare", of)), &[]), [expected]);
     }
+}
+
+#[test]
+fn two_shops_that_number_alike_have_to_be_told_apart() {
+    let shop = |name: &str, more: &str| {
+        format!("[[sources]]\nname = '{name}'\nkind = 'woocommerce'\nsecrets = ['x']\n{more}\n")
+    };
+    let both = format!("{}{}", shop("eu", ""), shop("us", ""));
+    let problems = told(&both, &[]);
+    assert!(
+        problems.len() == 1 && problems[0].starts_with("sources.us.transaction_prefix: is missing"),
+        "{problems:?}"
+    );
+    let apart = format!("{}{}", shop("eu", ""), shop("us", "transaction_prefix = 'us-'"));
+    assert_eq!(loaded(&apart, &[]).intake.sources[1].transaction_prefix.as_deref(), Some("us-"));
+    assert_eq!(told(&shop("eu", "transaction_prefix = 'a b'"), &[]).len(), 1);
 }

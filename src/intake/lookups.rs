@@ -201,9 +201,8 @@ fn learnt(config: &SourceConfig, told: &Told, waiting: &Waiting, now: Time) -> O
     // What happened, and when, was told by the webhook.
     draft.event = Some(event.name.to_string());
     draft.event_id = Some(event.event_id.to_string());
-    if let Some(known) = &event.transaction_id {
-        draft.transaction_id = Some(known.to_string());
-    }
+    let told = draft.transaction_id.take().map(|id| config.transaction(&id));
+    draft.transaction_id = event.transaction_id.as_ref().map(ToString::to_string).or(told);
     draft.time = None;
     // A worth that makes no sense costs only itself.
     let worthless = Draft { value: None, currency: None, ..draft.clone() };
@@ -303,7 +302,8 @@ mod tests {
         let outcomes = delivery::Metrics::default();
         let pipeline = Arc::new(Pipeline::new(stores.clone(), vec![route], config, Arc::clone(&clock) as _, outcomes));
         let crm = SourceName::new("crm").expect("valid");
-        let config = SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None };
+        let config =
+            SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None, transaction_prefix: None };
         let sources = Arc::new([("crm".to_owned(), config)].into());
         Desk { pipeline, clock, tally: Tally::default(), body_bytes_max: 1024, sources }
     }

@@ -212,9 +212,17 @@ impl Reconciler {
             }
             wait = schedule.every;
             let since = self.desk.clock.now().minus(schedule.since);
+            let (this, source) = (self.clone(), config.clone());
+            // On its own, so that a panic ends one run and not the schedule.
+            let mut run = tokio::spawn(async move { this.all(&source, since).await });
             tokio::select! {
-                () = self.all(&config, since) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                done = &mut run => if let Err(error) = done {
+                    tracing::error!(source = %config.name, %error, "a run of the schedule broke off");
+                },
+                _ = stopped.wait_for(|stopped| *stopped) => {
+                    run.abort();
+                    return Ok(());
+                }
             }
         }
     }
@@ -318,7 +326,14 @@ mod tests {
         let config = pipeline::Config { default_country: None, wait_for_visit: Duration::ZERO };
         let pipeline = Pipeline::new(stores, Vec::new(), config, Arc::clone(&clock) as _, delivery::Metrics::default());
         let name = SourceName::new("shop").expect("valid");
-        let config = SourceConfig { name, kind: "test", source: Arc::new(Shop), map: None, reconcile: None };
+        let config = SourceConfig {
+            name,
+            kind: "test",
+            source: Arc::new(Shop),
+            map: None,
+            reconcile: None,
+            transaction_prefix: None,
+        };
         let sources = Arc::new([("shop".to_owned(), config.clone())].into());
         let (pipeline, tally) = (Arc::new(pipeline), Tally::default());
         let desk = Desk { pipeline, clock: Arc::clone(&clock) as _, tally, body_bytes_max: 1024, sources };

@@ -46,6 +46,15 @@ pub struct SourceConfig {
     pub map: Option<Arc<Mapping>>,
     /// When it is reconciled without anybody asking.
     pub reconcile: Option<Reconcile>,
+    /// What its transaction ids are put behind, so that another source may use the same numbers: `transaction_prefix`.
+    pub transaction_prefix: Option<String>,
+}
+
+impl SourceConfig {
+    /// A transaction id of this source, as it is known here.
+    pub(super) fn transaction(&self, id: &str) -> String {
+        format!("{}{id}", self.transaction_prefix.as_deref().unwrap_or_default())
+    }
 }
 
 /// What brings reports of sources to where they are durable: webhooks, listings and lookups all end here.
@@ -102,13 +111,12 @@ async fn receive(
         return Ok((status, [(header::CONTENT_TYPE, kind)], reply.body).into_response());
     }
     let Taken { accepted, duplicates, ignored, mut refused } = taken;
-    if accepted.is_empty() && duplicates.is_empty() && ignored == 0 && refused.len() == 1 {
+    if accepted.is_empty() && duplicates.is_empty() && ignored == 0 && !refused.is_empty() {
+        // The first stands for all; the log has each.
         return Err(refused.swap_remove(0));
     }
-    let only_refused = accepted.is_empty() && duplicates.is_empty() && ignored == 0 && !refused.is_empty();
-    let status = if only_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let body = json!({ "accepted": accepted, "duplicates": duplicates, "ignored": ignored, "refused": refused });
-    Ok((status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }
 
 /// What tells a delivery from others where neither the provider nor its event does: its content.
@@ -212,6 +220,7 @@ pub(super) fn mapped(
     let named = draft.event.is_some();
     let map = config.map.as_ref();
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
+    draft.transaction_id = draft.transaction_id.map(|id| config.transaction(&id));
     if draft.event_id.is_none()
         && let Some(event) = &draft.event
         // An order may be refunded in parts, and where the map alone tells of it, nothing else tells them apart.

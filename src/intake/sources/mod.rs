@@ -277,6 +277,12 @@ pub struct Reply {
     pub body: String,
 }
 
+/// Whether each account of this kind numbers its orders from 1: those of two accounts are no two ids.
+#[must_use]
+pub fn numbers_from_one(kind: &str) -> bool {
+    matches!(kind, "pipedrive" | "woocommerce")
+}
+
 /// Whether a value includes tax and shipping: `value`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Worth {

@@ -50,7 +50,14 @@ fn configured(descriptor: &Descriptor, config: &str) -> (Option<SourceConfig>, V
     let name = SourceName::new("shop").expect("valid");
     let common = Common { name: name.clone(), address: None, test_events: TestEvents::Ignore, mapped };
     let source = (descriptor.build)(&common, &mut settings);
-    let built = source.map(|source| SourceConfig { name, kind: descriptor.kind, source, map, reconcile: None });
+    let built = source.map(|source| SourceConfig {
+        name,
+        kind: descriptor.kind,
+        source,
+        map,
+        reconcile: None,
+        transaction_prefix: None,
+    });
     (built, settings.finish().iter().map(ToString::to_string).collect())
 }
 

@@ -55,7 +55,7 @@ impl<'a> Verified<'a> {
 
     /// What the operator took for genuine: a body from his own disk, for `conversion-relay preview`.
     #[must_use]
-    pub const fn trusted(inbound: &'a Inbound<'a>) -> Self {
+    pub(in crate::intake) const fn trusted(inbound: &'a Inbound<'a>) -> Self {
         Self { inbound }
     }
 }
