@@ -21,7 +21,7 @@ pub use dialect::{Dialect, Google, Meta};
 pub const IDENTIFIERS_MAX: usize = 10;
 
 /// No country's postal codes are longer, however they are written.
-const POSTAL_CODE_CHARS_MAX: usize = 32;
+const POSTAL_CODE_BYTES_MAX: usize = 16;
 
 /// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
 ///
@@ -41,7 +41,7 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
         let complete = country.is_some() && first_name.google.is_some() && last_name.google.is_some();
         let code = dialect::trim(code.expose());
         // What stands in the wrong field of a form, such as an e-mail address, would rest in clear.
-        let plausible = (1..=POSTAL_CODE_CHARS_MAX).contains(&code.chars().count()) && !code.contains('@');
+        let plausible = (1..=POSTAL_CODE_BYTES_MAX).contains(&code.len()) && !code.contains('@');
         (complete && plausible).then(|| Sensitive::new(code.to_owned()))
     });
 
