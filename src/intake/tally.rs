@@ -10,13 +10,15 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{fetch::FetchError, reconcile::Reconciled};
 use crate::model::{SourceName, Time, looks_like_contact_data};
 
 /// Topics and reasons that are counted each on its own for one source; the others count as `other`.
 const WORDS_MAX: usize = 64;
+/// Refusals of one source that are warned of in one second; more are counted, and logged at level debug.
+const LOGGED_MAX: u32 = 20;
 /// Longer topics and delivery ids are cut.
 const WORD_BYTES_MAX: usize = 64;
 
@@ -53,6 +55,7 @@ pub struct Counts {
     /// Its kind: that of `[[sources]]`, or `api` for a key.
     pub kind: &'static str,
     /// When the latest request came, refused or not.
+    #[serde(serialize_with = "written_if")]
     pub last_delivery: Option<Time>,
     /// Events that were new.
     pub accepted: u64,
@@ -74,12 +77,16 @@ pub struct Counts {
     pub lookup_failure: Option<Failed>,
     /// The latest run of the schedule that takes what no webhook brought.
     pub last_reconcile: Option<LastReconcile>,
+    /// Refusals that were logged in a second.
+    #[serde(skip)]
+    logged: (i64, u32),
 }
 
 /// Something that did not work.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failed {
     /// When.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// Why, and what to do.
     pub detail: String,
@@ -89,8 +96,10 @@ pub struct Failed {
 #[derive(Clone, Debug, Serialize)]
 pub struct LastReconcile {
     /// When it ended.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// How far back it looked.
+    #[serde(serialize_with = "written")]
     pub since: Time,
     /// Entries that were listed.
     pub listed: usize,
@@ -102,10 +111,19 @@ pub struct LastReconcile {
     pub error: Option<String>,
 }
 
+fn written<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn written_if<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
+}
+
 /// The latest refusal of a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastRefusal {
     /// When.
+    #[serde(serialize_with = "written")]
     pub at: Time,
     /// The provider's id of the delivery, if it gave one.
     pub delivery_id: Option<String>,
@@ -153,9 +171,17 @@ impl Tally {
     /// Something was refused. The log and the counts say so; `detail` never quotes what was posted.
     pub fn refused(&self, source: &SourceName, at: Time, delivery_id: Option<&str>, reason: &str, detail: &str) {
         let delivery_id = delivery_id.map(word);
-        tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
         self.refused.get_or_create(&RefusedLabels { source: source.to_string(), reason: reason.to_owned() }).inc();
         self.with(source, |counts| {
+            // Anybody can have himself refused: that may not fill the disk.
+            counts.logged =
+                if counts.logged.0 == at.as_secs() { (at.as_secs(), counts.logged.1 + 1) } else { (at.as_secs(), 1) };
+            match counts.logged.1 {
+                0..=LOGGED_MAX => {
+                    tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
+                }
+                _ => tracing::debug!(%source, delivery_id, reason, detail, "refused what a source sent"),
+            }
             counts.refused += 1;
             *slot(&mut counts.refused_reasons, reason) += 1;
             let (reason, detail) = (reason.to_owned(), detail.to_owned());

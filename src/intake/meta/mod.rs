@@ -137,21 +137,16 @@ impl Request {
     }
 }
 
-/// Whose token the request carries, and what it posts. A token outside the body is looked at before the body is.
+/// Whose token the request carries, and what it posts: nothing of it is kept before the token is known.
 fn believed(
     intake: &Intake,
     query: Option<&str>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(SourceName, Result<Posted, Refused>), Refused> {
-    let owner = |token: &str| intake.keys.owner_of(token).ok_or_else(Refused::unknown_token);
-    let read = || request::read(query, headers, body);
-    if let Some(token) = request::token(query, headers) {
-        return Ok((owner(&token)?, read()));
-    }
-    let posted = read()?;
-    let token = posted.token().ok_or_else(Refused::no_token)?;
-    Ok((owner(&token)?, Ok(posted)))
+    let token = request::token(query, headers, body)?.ok_or_else(Refused::no_token)?;
+    let owner = intake.keys.owner_of(&token).ok_or_else(Refused::unknown_token)?;
+    Ok((owner, request::read(query, headers, body)))
 }
 
 /// One event, checked. What is optional and unsound is left out, and logged.

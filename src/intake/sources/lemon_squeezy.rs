@@ -73,11 +73,14 @@ impl LemonSqueezy {
         let total = amount("/total")?;
         let worth = match self.worth {
             Worth::Total => total,
-            // Whatever prices include, their tax or not, a setup fee beside the subtotal: this is the goods, after discounts.
-            Worth::Subtotal => {
-                let tax = amount("/tax")?.unwrap_or_default();
-                total.map(|total| total - tax)
-            }
+            // Prices may include their tax or not: only what is left of the total is right for both.
+            Worth::Subtotal => match total.zip(amount("/tax")?) {
+                Some((total, tax)) => Some((total - tax).max(Decimal::ZERO)),
+                None => {
+                    let discount = amount("/discount_total")?.unwrap_or_default();
+                    amount("/subtotal")?.map(|subtotal| (subtotal - discount).max(Decimal::ZERO))
+                }
+            },
         };
         let given_back = if refunded { amount("/refunded_amount")? } else { None };
         // The sum of all refunds so far is told, and with that what is left. The status of an invoice knows no part.
@@ -92,11 +95,15 @@ impl LemonSqueezy {
         });
         let (event, value) = match (refunded, in_part) {
             (false, _) => ("purchase", worth),
-            (true, true) => (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| worth - taken)),
+            (true, true) => {
+                (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| (worth - taken).max(Decimal::ZERO)))
+            }
             (true, false) => ("refund", taken),
         };
         let mut draft = Draft {
-            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
+            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })
+                .ok()
+                .flatten(),
             transaction_id: if renewal {
                 json::text(&body, "/data/id").map(|id| format!("invoice-{id}"))
             } else {
@@ -199,6 +206,17 @@ mod tests {
     #[test]
     fn fixtures_read_as_their_snapshots() {
         testing::snapshots("lemon_squeezy", &DESCRIPTOR, CONFIG);
+    }
+
+    #[test]
+    fn without_tax_is_without_tax_also_where_prices_include_it() {
+        let attributes = serde_json::json!({
+            "identifier": "o-1", "currency": "EUR", "status": "paid", "tax_inclusive": true, "subtotal": 11900,
+            "discount_total": 0, "tax": 1900, "total": 11900, "created_at": "soon",
+        });
+        let body =
+            serde_json::json!({ "meta": { "event_name": "order_created" }, "data": { "attributes": attributes } });
+        assert_eq!(read("secrets = ['s']\nvalue = 'subtotal'", &body), ["purchase", "o-1", "100.00"]);
     }
 
     /// Vector: reference/webhooks.md, "Signature test vectors".

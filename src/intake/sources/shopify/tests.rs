@@ -409,3 +409,15 @@ async fn what_the_api_refuses_is_told_apart() {
         assert!(!matches!(error, FetchError::Gone));
     }
 }
+
+#[test]
+fn a_late_change_of_an_order_tells_of_no_old_refund() {
+    let told = |updated_at: &str| {
+        let mut order = fixture("orders_updated_with_refunds");
+        order["updated_at"] = updated_at.into();
+        let read = reads("", "orders/updated", &order);
+        read["reports"].as_array().expect("reports").iter().filter(|report| report["event"].is_object()).count()
+    };
+    assert!(told("2026-12-18T11:02:09+01:00") > 0, "28 days after");
+    assert_eq!(told("2026-12-18T11:02:10+01:00"), 0);
+}

@@ -190,8 +190,12 @@ fn payments_without_a_checkout_and_manual_invoices_are_a_choice() {
     assert_eq!(of_checkout, shown, "its session has the same transaction");
     let in_person = read_as(|object| object["payment_method_types"] = json!(["card_present", "interac_present"]));
     assert_eq!(in_person["event"]["action_source"], "physical_store");
-    let of_invoices: [fn(&mut Value); 2] = [
+    let of_invoices: [fn(&mut Value); 3] = [
         |object| object["payment_details"]["order_reference"] = json!("in_9"),
+        |object| {
+            object["payment_details"]["order_reference"] = json!("cs_live_9");
+            object["description"] = json!("Subscription creation");
+        },
         |object| object["invoice"] = json!({ "id": "in_8" }),
     ];
     for change in of_invoices {
