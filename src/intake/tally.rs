@@ -245,10 +245,7 @@ fn slot<'a>(counts: &'a mut BTreeMap<String, u64>, name: &str) -> &'a mut u64 {
 /// A word from outside, fit to be shown: short, plain, no contact data.
 pub(super) fn word(text: &str) -> String {
     let plain: String = text.chars().filter(|c| c.is_ascii_graphic()).take(WORD_BYTES_MAX).collect();
-    // Ids are long numbers often enough; only what names somebody is hidden.
-    if plain.contains('@') || (looks_like_contact_data(&plain) && plain.starts_with('+')) {
-        "…".to_owned()
-    } else {
-        plain
-    }
+    // Ids are long numbers often enough; only what names somebody is hidden, also if that is behind the cut.
+    let names = text.contains('@') || text.to_ascii_lowercase().contains("%40");
+    if names || (looks_like_contact_data(&plain) && plain.starts_with('+')) { "…".to_owned() } else { plain }
 }

@@ -20,6 +20,9 @@ pub use dialect::{Dialect, Google, Meta};
 /// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
 pub const IDENTIFIERS_MAX: usize = 10;
 
+/// No country's postal codes are longer, however they are written.
+const POSTAL_CODE_BYTES_MAX: usize = 16;
+
 /// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
 ///
 /// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read
@@ -74,10 +77,10 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
 }
 
 /// Whether `text` can be a postal code of some country: what stands in that field otherwise, a name or an address, must not rest
-/// in clear. The longest are ten characters (`12345-6789`); all have a digit.
+/// in clear. All have a digit.
 fn is_postal_code(text: &str) -> bool {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b' ' || b == b'-');
-    plain && text.len() <= 12 && text.bytes().any(|b| b.is_ascii_digit())
+    let plain = text.chars().all(|c| c.is_alphanumeric() || " -\u{2013}\u{3012}".contains(c));
+    plain && text.len() <= POSTAL_CODE_BYTES_MAX && text.chars().any(char::is_numeric)
 }
 
 /// One value, hashed as each platform spells it.

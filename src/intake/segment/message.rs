@@ -255,7 +255,7 @@ fn moment(value: &Value) -> Option<Time> {
         Value::String(text) => Time::parse(text.trim()).ok(),
         Value::Number(number) => {
             let number = number.as_i64()?;
-            Some(if number.abs() < 100_000_000_000 { Time::from_secs(number) } else { Time::from_ms(number) })
+            Some(if number.unsigned_abs() < 100_000_000_000 { Time::from_secs(number) } else { Time::from_ms(number) })
         }
         _ => None,
     }

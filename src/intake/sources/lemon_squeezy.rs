@@ -60,7 +60,7 @@ impl LemonSqueezy {
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
             return Ok(Report::ignored(topic, "test event"));
         }
-        if topic == "order_created" && status != "paid" {
+        if topic == "order_created" && !["paid", "partial_refund", "refunded"].contains(&status.as_str()) {
             return Ok(Report::ignored(topic, "not paid"));
         }
         let renewal = topic.starts_with("subscription_payment_");
@@ -168,6 +168,23 @@ mod tests {
         assert_eq!(of(&net, "order_refunded", "refunded", 4760), ["refund", "o-1", "40.00"]);
         assert_eq!(of(CONFIG, "order_refunded", "partial_refund", 1190), ["restatement", "o-1", "35.70"]);
         assert_eq!(of(CONFIG, "order_refunded", "refunded", 4760), ["refund", "o-1", "47.60"]);
+    }
+
+    #[test]
+    fn a_subtotal_is_without_tax_also_where_prices_include_it() {
+        let order = |status: &str| {
+            serde_json::json!({
+                "meta": { "event_name": "order_created" },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "tax_inclusive": true,
+                    "subtotal": 1000, "setup_fee": 190, "tax": 190, "total": 1190,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        assert_eq!(read(&net, &order("paid")), ["purchase", "o-1", "10.00"]);
+        assert_eq!(read(&net, &order("refunded")), ["purchase", "o-1", "10.00"], "its refund is another event");
+        assert_eq!(read(&net, &order("pending")), ["", "", ""]);
     }
 
     #[test]

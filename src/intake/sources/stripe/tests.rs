@@ -106,6 +106,18 @@ fn a_first_invoice_and_its_checkout_are_one_conversion() {
 }
 
 #[test]
+fn what_a_capture_in_part_releases_is_no_refund() {
+    let mut event = fixture("refund_part_1");
+    let charge = &mut event["data"]["object"];
+    (charge["amount"], charge["amount_captured"], charge["amount_refunded"]) = (json!(1000), json!(600), json!(400));
+    event["data"]["previous_attributes"]["amount_refunded"] = json!(0);
+    assert_eq!(read(CONFIG, &event)["ignored"], "the rest of what was reserved");
+    event["data"]["object"]["amount_refunded"] = json!(500);
+    event["data"]["previous_attributes"]["amount_refunded"] = json!(400);
+    assert_eq!(read(CONFIG, &event)["event"]["value"], "1.00");
+}
+
+#[test]
 fn both_topics_of_a_refund_are_one_and_its_parts_are_several() {
     let known = |name: &str| {
         let read = of(CONFIG, name);
