@@ -2,7 +2,7 @@
 //! the Graph API takes it, `POST /capi/{pixel_id}/events` as a Conversions API Gateway does. The access token is a key of
 //! `[intake]`. One unsound event refuses the whole request, as at Meta, and says which.
 //!
-//! Source: reference/meta.md §1, §3 and §6; facebook_business 26.0.3 and facebook-nodejs-business-sdk 24.0.1 as they are
+//! Source: facebook_business 26.0.3 and facebook-nodejs-business-sdk 24.0.1 as they are
 //! sent, read 2026-11-20.
 
 mod answer;

@@ -1,6 +1,6 @@
 //! Lemon Squeezy: orders, subscription payments and refunds.
 //!
-//! Source: reference/webhooks.md (signature, field map), read 2026-11-20; field names after the public API reference.
+//! Source: docs.lemonsqueezy.com (webhooks, objects of the API) and its SDK for JavaScript, read 2026-11-20.
 
 use std::sync::Arc;
 
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(read("secrets = ['s']\nvalue = 'subtotal'", &body), ["purchase", "o-1", "100.00"]);
     }
 
-    /// Vector: reference/webhooks.md, "Signature test vectors".
+    /// Vector: computed outside this code, with the vendor\'s own package where there is one.
     #[test]
     fn the_signature_is_checked() {
         let source = testing::build(&DESCRIPTOR, CONFIG);

@@ -1,6 +1,6 @@
 //! HubSpot: steps of contacts and deals, in batches that hold ids only; the rest is asked for with `api`.
 //!
-//! Source: reference/webhooks.md (signature, envelope), read 2026-11-20;
+//! Source: @hubspot/api-client 13.5.0 (signature, envelope), read 2026-11-20;
 //! <https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/request-validation>;
 //! `@hubspot/api-client` 13.5.0 (`utils/signature.js`).
 

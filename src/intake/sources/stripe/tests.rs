@@ -14,7 +14,7 @@ use crate::{
 };
 
 const CONFIG: &str = "secrets = ['whsec_test']";
-/// Vector: reference/webhooks.md, "Signature test vectors"; the same as the SDK for Python makes.
+/// Vector: as the SDK for Python makes it.
 const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
 const SIGNED_AT: i64 = 1_700_000_000;
 const SIGNATURE: &str = "538db16f9675066496a0eee00bd0ab5b6973f398faaab74a6890bad1fb17ab9f";
