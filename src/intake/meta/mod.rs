@@ -161,6 +161,10 @@ fn read(
     let (draft, notes) = event::draft(event).map_err(|refused| refused.of_event(place))?;
     notes.iter().for_each(|note| left_out(note));
     let (event, problems) = read_draft(draft, source, now);
+    // Meta refuses one from the future, and its giver can correct it.
+    if let Some(problem) = problems.iter().find(|problem| problem.pointer.as_deref() == Some("/time")) {
+        return Err(Refused::of_field(problem).of_event(place));
+    }
     problems.iter().for_each(|problem| left_out(&problem.detail));
     event.map_err(|problem| Refused::of_field(&problem).of_event(place))
 }

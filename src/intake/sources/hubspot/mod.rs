@@ -63,6 +63,9 @@ const STEPS: [(&str, &str); 6] = [
 /// Properties whose values are stages, and never anything of a person: people are told which of them does not count.
 const STAGES: [&str; 3] = ["dealstage", "lifecyclestage", "hs_lead_status"];
 
+/// HubSpot sends up to 100 events at once.
+const ENTRIES_MAX: usize = 1000;
+
 struct HubSpot {
     secrets: Secrets,
     tolerance: Duration,
@@ -133,6 +136,12 @@ impl Source for HubSpot {
 
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
         let entries = match json::body(verified.body())? {
+            Value::Array(entries) if entries.len() > ENTRIES_MAX => {
+                return Err(Refusal::unreadable(
+                    "",
+                    format!("has more than {ENTRIES_MAX} entries; HubSpot sends up to 100"),
+                ));
+            }
             Value::Array(entries) => entries,
             entry @ Value::Object(_) => vec![entry],
             _ => return Err(Refusal::unreadable("", "must be a list of HubSpot's events")),
