@@ -417,14 +417,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
     let agent = |agent: Option<Sensitive<String>>| scrub::agent(agent?.into_inner(), &posted).map(Sensitive::new);
     let text = |text: Option<String>| text.and_then(|text| scrub::text(text, &posted));
     let items = raw.items.into_iter().map(|item| Item { id: text(item.id), name: text(item.name), ..item }).collect();
-    let utm = raw.context.utm;
-    let utm = Utm {
-        source: text(utm.source),
-        medium: text(utm.medium),
-        campaign: text(utm.campaign),
-        content: text(utm.content),
-        term: text(utm.term),
-    };
+    let utm = scrub::utm(raw.context.utm, &posted);
     let context = Context {
         ip: raw.context.ip,
         user_agent: agent(raw.context.user_agent),
@@ -488,14 +481,11 @@ pub fn restatement_id(known: &str, value: &Money) -> Option<EventId> {
 
 /// What the visitor may be found by, in the order it is tried.
 fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityKey> {
-    let cookies = &event.context.cookies;
-    let token = |kind, value: &Option<String>| value.as_ref().map(|value| IdentityKey::of_token(kind, value));
     event
         .user
         .identity_keys()
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
-        .chain(token(IdentityKind::GaClientId, &cookies.ga_client_id))
-        .chain(token(IdentityKind::Fbp, &cookies.fbp))
+        .chain(IdentityKey::of_cookies(&event.context.cookies))
         // A link with a click id in it gets passed on: it leads to somebody else than the visitor who is named.
         .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).map(IdentityKey::of_click))
         .collect()

@@ -18,7 +18,7 @@ use serde::{
 use super::Capture;
 use crate::{
     attribution::{read_cookies, read_landing},
-    model::{ClickId, Cookies, IdentityKey, IdentityKind, Observation, Sensitive, Time, Utm, Visit, VisitorId},
+    model::{ClickId, IdentityKey, IdentityKind, Observation, Sensitive, Time, Visit, VisitorId},
     privacy::{
         scrub::{self, Posted},
         seal_user,
@@ -136,15 +136,8 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
             keys.push(IdentityKey::of_token(IdentityKind::CheckoutToken, &token));
         }
     }
-    keys.extend(cookie_keys(&cookies));
-    let text = |value: Option<String>| value.and_then(|value| scrub::text(value, posted));
-    let utm = Utm {
-        source: text(landing.utm.source),
-        medium: text(landing.utm.medium),
-        campaign: text(landing.utm.campaign),
-        content: text(landing.utm.content),
-        term: text(landing.utm.term),
-    };
+    keys.extend(IdentityKey::of_cookies(&cookies));
+    let utm = scrub::utm(landing.utm, posted);
     let sealed_page = |address: String| Sensitive::new(scrub::page(&address, posted));
     let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
     let clicks = both(from_url, from_cookies);
@@ -171,11 +164,6 @@ fn both(from_url: Vec<ClickId>, from_cookies: Vec<ClickId>) -> Vec<ClickId> {
         }
     }
     clicks
-}
-
-fn cookie_keys(cookies: &Cookies) -> impl Iterator<Item = IdentityKey> + '_ {
-    let key = |kind, value: &Option<String>| value.as_ref().map(|value| IdentityKey::of_token(kind, value));
-    [key(IdentityKind::GaClientId, &cookies.ga_client_id), key(IdentityKind::Fbp, &cookies.fbp)].into_iter().flatten()
 }
 
 fn cookie(headers: &HeaderMap) -> Option<VisitorId> {

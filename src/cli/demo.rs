@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The key of the sample shop. It opens nothing but this demo.
 const KEY: &str = "demo-key-of-the-sample-shop";
+/// The secret that its webhooks are signed with.
+const SHOPIFY_SECRET: &str = "demo-secret-of-the-webhook";
 const GCLID: &str = "EAIaIQobChMIdemo-Click_Id42";
 const FBCLID: &str = "IwAR2demoFbclidMixedCase";
 
@@ -97,10 +102,10 @@ async fn journey(shop: &Shop, sandbox: &Sandbox, data: &Path) -> anyhow::Result<
         "context": { "url": "https://shop.example/thanks", "user_agent": "Mozilla/5.0 (demo)", "ip": "203.0.113.7" },
     });
     println!("   {}", shop.event(&purchase).await?);
-    println!("3. The shop's webhook reports the same order once more: it counts once.");
-    let again = shop.event(&purchase).await?;
+    println!("3. Shopify's own webhook reports the same order, signed: it counts once.");
+    let again = shop.webhook(&order()).await?;
     println!("   {again}");
-    ensure!(again == "duplicate", "the second report of the order was answered {again}");
+    ensure!(again["duplicates"] == json!(["order-1001"]), "the second report of the order was answered {again}");
 
     println!("4. Days later the CRM closes a deal with the same person. All it knows is the e-mail address.");
     let sale = json!({
@@ -115,6 +120,17 @@ async fn journey(shop: &Shop, sandbox: &Sandbox, data: &Path) -> anyhow::Result<
 
     settled(shop).await?;
     shop.check(sandbox, data).await
+}
+
+/// The order of the journey as Shopify tells it.
+fn order() -> Value {
+    json!({
+        "id": 1001, "name": "#1001", "financial_status": "paid", "currency": "USD", "total_price": "49.99",
+        "created_at": SystemClock.now().to_string(), "source_name": "web", "test": false,
+        "email": "ada.lovelace@example.com", "phone": "+16505551212", "note_attributes": [],
+        "customer": { "id": 7, "first_name": "Ada", "last_name": "Lovelace" },
+        "line_items": [{ "sku": "sku-1", "title": "Mug", "quantity": 2, "price": "12.50" }],
+    })
 }
 
 /// Waits until nothing is queued any more.
@@ -149,6 +165,21 @@ impl Shop {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.client.post(format!("{}{path}", self.public)).bearer_auth(KEY);
         let answer = request.header("content-type", "application/json").body(body.to_string()).send().await?;
+        let status = answer.status();
+        let answer: Value = serde_json::from_str(&answer.text().await?)?;
+        ensure!(status.is_success(), "the relay refused: {answer}");
+        Ok(answer)
+    }
+
+    /// Posts an order as Shopify does.
+    async fn webhook(&self, order: &Value) -> anyhow::Result<Value> {
+        let body = order.to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(SHOPIFY_SECRET.as_bytes())?;
+        mac.update(body.as_bytes());
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let request = self.client.post(format!("{}/webhooks/shopify", self.public));
+        let request = request.header("x-shopify-topic", "orders/paid").header("x-shopify-hmac-sha256", signature);
+        let answer = request.header("content-type", "application/json").body(body).send().await?;
         let status = answer.status();
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
         ensure!(status.is_success(), "the relay refused: {answer}");
@@ -258,6 +289,11 @@ cache_mib = 8
 [intake]
 default_country = "US"
 keys = [{{ name = "sample-shop", key = "{KEY}" }}]
+
+[[sources]]
+name = "shopify"
+kind = "shopify"
+secrets = ["{SHOPIFY_SECRET}"]
 
 [[destinations]]
 name = "meta"

@@ -258,7 +258,7 @@ impl<'a> Import<'a> {
         if target.is_some() {
             State::can_be_kept(&state_file)?;
         }
-        let state = match kept {
+        let mut state = match kept {
             Some(kept) => {
                 rows.go_to(kept.place)?;
                 eprintln!("{} rows were done with before; going on at line {}", kept.place.rows, kept.place.lines + 1);
@@ -269,7 +269,7 @@ impl<'a> Import<'a> {
         // A rehearsal leaves the report of the import itself alone.
         let suffix = if arguments.dry_run { ".dry-run.csv" } else { ".refused.csv" };
         let mut report = Report::new(arguments.report.clone().unwrap_or_else(|| beside(file, suffix)));
-        report.open(state.report_bytes)?;
+        state.report_bytes = report.open(state.report_bytes)?;
         let progress = Progress::new(file.metadata()?.len(), &state);
         Ok(Self { arguments, rows, shape, target, state, state_file, report, progress })
     }

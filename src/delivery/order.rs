@@ -139,10 +139,7 @@ impl Worker {
             }
             (Some((_, Standing::Over)), Original::Here) => return Ok(Turn::Skip(SkipReason::NoOriginal)),
             (None, _) => {}
-            // A refund seldom tells whose it is; its conversion does.
-            (Some((original, _)), Original::Unneeded) => {
-                event.fill_from(&original);
-            }
+            (Some((original, _)), Original::Unneeded) => tell_whose(event, &original),
             (Some((original, _)), Original::Here | Original::Elsewhere) => {
                 let changes = store.changes(&transaction).await?;
                 // Whichever of them is sent last, or again, says what is left by now.
@@ -161,6 +158,16 @@ impl Worker {
             return Ok(Turn::Go);
         }
         Ok(order.wait(number, now, QUEUED_LOOKS))
+    }
+}
+
+/// A refund seldom tells whose it is; its conversion does. What was bought is what came back only if the whole value did.
+fn tell_whose(change: &mut SealedEvent, original: &SealedEvent) {
+    let in_part = change.name.is_refund() && change.money.is_some() && change.money != original.money;
+    let items = in_part.then(|| change.items.clone());
+    change.fill_from(original);
+    if let Some(items) = items {
+        change.items = items;
     }
 }
 
@@ -224,6 +231,21 @@ mod tests {
 
     fn text(money: Option<Money>) -> Option<String> {
         money.map(|money| format!("{money:?}"))
+    }
+
+    #[test]
+    fn a_refund_in_part_gives_back_no_goods_that_it_does_not_name() {
+        let item = |id: &str| crate::model::Item { id: Some(id.to_owned()), name: None, quantity: None, price: None };
+        let mut purchase = event("purchase", "p", Some(("50.00", "USD")));
+        purchase.items = vec![item("mug"), item("cup")];
+        let goods = |value: Option<&str>, named: &[&str]| {
+            let mut refund = event("refund", "r", value.map(|value| (value, "USD")));
+            refund.items = named.iter().map(|id| item(id)).collect();
+            tell_whose(&mut refund, &purchase);
+            refund.items.len()
+        };
+        assert_eq!((goods(Some("20.00"), &[]), goods(Some("20.00"), &["mug"])), (0, 1));
+        assert_eq!((goods(Some("50.00"), &[]), goods(None, &[])), (2, 2));
     }
 
     #[test]

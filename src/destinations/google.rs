@@ -71,9 +71,15 @@ pub(super) fn click(event: &SealedEvent) -> Option<&ClickId> {
         .context
         .clicks
         .iter()
-        .filter(|click| rank(click).is_some() && !click.value.is_empty())
+        .filter(|click| rank(click).is_some() && is_click_id(&click.value))
         .filter(in_window)
         .max_by_key(|click| order(click))
+}
+
+/// Whether `text` has the form of Google's click ids. Anything else (a placeholder that was never filled in) would have the event
+/// refused, which contact details can still match.
+fn is_click_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// The digests of contact details in Google's spelling, hex, each once.

@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     attribution::{read_cookies, read_landing},
-    model::{ActionSource, Choice, ClickKind, Consent, Cookies, Item, Raw, RawUser, Sensitive, Time, Utm},
+    model::{
+        ActionSource, Choice, ClickKind, Consent, Cookies, Digest, EventId, Item, Raw, RawUser, Sensitive, SourceName,
+        Time, TransactionId, Utm,
+    },
 };
 
 /// An event before its values are checked. Holds contact details as they came: it can be neither stored nor printed.
@@ -69,6 +72,15 @@ impl Draft {
         Self { event: Some(event.into()), ..Self::default() }
     }
 
+    /// Gives the event the id that every report of what the giver knows by `key` has. A key that is too long, or would show
+    /// who somebody is, is known by its hash: it still has to tell sources and events apart.
+    pub(super) fn known_by(&mut self, source: &SourceName, key: String) {
+        let Some(event) = &self.event else { return };
+        let derived = |key: &str| TransactionId::new(key).and_then(|key| EventId::derive(source, event, &key));
+        let id = derived(&key).or_else(|_| derived(&format!("sha256.{}", Digest::of_token(&key).hex())));
+        self.event_id = Some(id.map_or(key, |id| id.to_string()));
+    }
+
     /// Takes a value that a shop or form carries along under a name of its own: the visitor id (`visitor_id`, `cr_vid`),
     /// click ids, platform cookies, UTM values, checkout and cart tokens, consent, Meta's lead id, the landing page's address.
     /// Leading underscores, case and `-` for `_` make no difference; what is known already stays. Whether the name is one of
@@ -100,7 +112,7 @@ impl Draft {
                 return true;
             }
             "ad_user_data" | "ad_personalization" => {
-                let choice = match value {
+                let choice = match value.to_ascii_lowercase().as_str() {
                     "granted" | "true" | "yes" => Choice::Granted,
                     "denied" | "false" | "no" => Choice::Denied,
                     _ => Choice::Unknown,
@@ -353,7 +365,7 @@ mod tests {
             ("utm-source", "google"),
             ("_cart_token", "c-1"),
             ("landing_site", "/p?fbclid=IwAR1&gclid=other&utm_source=fb&utm_medium=cpc"),
-            ("ad_user_data", "granted"),
+            ("ad_user_data", "Granted"),
             ("lead_id", "l:1234567890123456"),
             ("visitor_id", "v-2"),
         ];
@@ -389,5 +401,20 @@ mod tests {
         first.fill_from(second);
         assert_eq!(first.value, Some(Decimal::ONE));
         assert_eq!(first.context.clicks, [(ClickKind::Gclid, "a".to_owned())]);
+    }
+
+    #[test]
+    fn the_key_of_what_happened_tells_sources_and_events_apart_whatever_it_looks_like() {
+        let known_by = |source: &str, event: &str, key: &str| {
+            let mut draft = Draft::named(event);
+            draft.known_by(&SourceName::new(source).expect("valid"), key.to_owned());
+            draft.event_id.expect("has one")
+        };
+        for key in ["77", "ada@example.com", &"x".repeat(250), &"x".repeat(300), "a\nb"] {
+            let ids = [("crm", "lead"), ("crm", "sign_up"), ("erp", "lead")].map(|(s, e)| known_by(s, e, key));
+            assert_eq!(ids[0], known_by("crm", "lead", key), "the same at every delivery");
+            assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
+            assert!(ids.iter().all(|id| id.len() <= 256 && !id.contains('@')), "{ids:?}");
+        }
     }
 }

@@ -284,18 +284,18 @@ mod tests {
         ids: &[DestinationId],
         on_unknown_consent: destinations::OnUnknownConsent,
     ) -> Desk {
-        let purchase = EventName::new("purchase").expect("valid");
+        let [purchase, refund] = ["purchase", "refund"].map(|name| EventName::new(name).expect("valid"));
         let name = DestinationName::new("out").expect("valid");
         let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
         let common = destinations::Common {
             name: name.clone(),
-            events: [(purchase.clone(), "Purchase".to_owned())].into(),
+            events: [(purchase.clone(), "Purchase".to_owned()), (refund.clone(), "Refund".to_owned())].into(),
             hold_after_click: None,
             fallback_for: None,
         };
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
-        let events = [purchase].into();
+        let events = [purchase, refund].into();
         let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
         let clock = Arc::new(MockClock::at(NOW));
         let config = pipeline::Config { default_country: None, wait_for_visit: Duration::from_secs(30) };
@@ -442,6 +442,24 @@ mod tests {
         assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("dead"));
         running.extend((100..100 + CONCURRENCY).map(|i| (lookup("dead", i), ())));
         assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("well"));
+    }
+
+    #[tokio::test]
+    async fn a_refund_learns_which_purchase_it_is_of() {
+        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
+        let invoice = Draft { transaction_id: Some("in_1".into()), ..Draft::named("refund") };
+        let desk = desk(&stores, vec![Ok(Some(Told::new(invoice, serde_json::Value::Null)))], &ids);
+        let told = Told::new(Draft::named("refund"), serde_json::json!({})).keyed("re_1");
+        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..told };
+        let config = &desk.sources["crm"];
+        let taken =
+            desk.take(config, &axum::http::HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
+        assert_eq!(taken.accepted, ["crm:refund:re_1"]);
+        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
+        assert_eq!(attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await, None);
+        let transaction = crate::model::TransactionId::new("in_1").expect("valid");
+        let changes = stores.events.changes(&transaction).await.expect("reads");
+        assert_eq!(changes.iter().map(|refund| refund.event_id.as_str()).collect::<Vec<_>>(), ["crm:refund:re_1"]);
     }
 
     #[tokio::test]

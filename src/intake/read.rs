@@ -3,10 +3,11 @@
 use std::{cell::RefCell, net::IpAddr, time::Duration};
 
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::{
     draft::{Draft, DraftContext},
-    wire::{Amount, ContextWire, ItemWire, Post},
+    wire::{Amount, ContextWire, ItemWire, NESTING_MAX, Post},
 };
 use crate::{
     attribution::read_landing,
@@ -222,7 +223,13 @@ impl Checker<'_> {
             }
             (None, None) => EventId::mint(now),
         };
-        let properties = draft.properties;
+        let mut properties = draft.properties;
+        let given = properties.len();
+        properties.retain(|_, value| !nests_deeper(value, NESTING_MAX - 1));
+        if properties.len() < given {
+            let why = format!("one nests deeper than {NESTING_MAX} levels");
+            self.keep::<()>(Err(self.refuse("properties", why)))?;
+        }
         let size = serde_json::to_string(&properties).map_or(usize::MAX, |text| text.len());
         let properties = self.keep(if size > PROPERTIES_BYTES_MAX {
             Err(self.refuse("properties", format!("must be at most {PROPERTIES_BYTES_MAX} bytes of JSON")))
@@ -252,7 +259,9 @@ impl Checker<'_> {
         let now = self.reader.now;
         let Some(time) = given else { return Ok(now) };
         if time > now.plus(AHEAD_MAX) {
-            return Err(self.refuse("time", format!("is more than 10 minutes in the future (it is {now} here)")));
+            let problem = self.refuse("time", format!("is more than 10 minutes in the future (it is {now} here)"));
+            // A sale has happened by the time it is told: where its giver cannot correct it, his clock is wrong.
+            return self.keep::<()>(Err(problem)).map(|()| now);
         }
         if time < now.minus(BACK_MAX) {
             return Err(self.refuse("time", format!("is more than 400 days in the past (it is {now} here)")));
@@ -370,6 +379,15 @@ impl Checker<'_> {
     }
 }
 
+/// Whether lists and objects nest deeper than `levels`.
+fn nests_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels == 0 || list.iter().any(|value| nests_deeper(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| nests_deeper(value, levels - 1)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,8 +424,10 @@ mod tests {
         draft.context.clicks = vec![(ClickKind::Gclid, "a b".into()), (ClickKind::Fbclid, "IwAR-1".into())];
         draft.context.cookies.fbp = Some("x".repeat(2000));
         draft.properties.insert("note".into(), "x".repeat(20_000).into());
+        draft.time = Some(Time::from_secs(1_795_165_200 + 3600));
         let (event, left_out) = read(draft);
         let event = event.expect("a sale");
+        assert_eq!(event.time, now());
         assert_eq!((event.event_id.as_str(), event.items.len()), ("shop:purchase:1001", 200));
         assert_eq!(event.context.clicks.len(), 1);
         assert!(event.visitor_id.is_none() && event.context.ip.is_none() && event.context.url.is_none());
@@ -417,6 +437,17 @@ mod tests {
         for field in ["/visitor_id", "/items", "/items/0/name", "/context/ip", "/context/gclid", "/properties"] {
             assert!(left_out.iter().any(|pointer| pointer == field), "{field}: {left_out:?}");
         }
+    }
+
+    #[test]
+    fn a_property_that_nests_deeper_than_the_api_takes_is_left_out() {
+        let nested = |levels: usize| (0..levels).fold(Value::from(1), |inner, _| Value::from(vec![inner]));
+        let mut draft = sale();
+        draft.properties.extend([("near".to_owned(), nested(31)), ("deep".to_owned(), nested(32))]);
+        let (event, left_out) = read(draft);
+        let properties = event.expect("a sale").properties;
+        assert_eq!(properties.keys().collect::<Vec<_>>(), ["near"]);
+        assert_eq!(left_out, ["/properties"]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::model::{SourceName, Time, looks_like_contact_data};
 
 /// Topics and reasons that are counted each on its own for one source; the others count as `other`.
 const WORDS_MAX: usize = 64;
+/// Refusals of one source that are warned of in one second; more are counted, and logged at level debug.
+const LOGGED_MAX: u32 = 20;
 /// Longer topics and delivery ids are cut.
 const WORD_BYTES_MAX: usize = 64;
 
@@ -53,7 +55,7 @@ pub struct Counts {
     /// Its kind: that of `[[sources]]`, or `api` for a key.
     pub kind: &'static str,
     /// When the latest request came, refused or not.
-    #[serde(serialize_with = "written_if_any")]
+    #[serde(serialize_with = "written_if")]
     pub last_delivery: Option<Time>,
     /// Events that were new.
     pub accepted: u64,
@@ -75,16 +77,9 @@ pub struct Counts {
     pub lookup_failure: Option<Failed>,
     /// The latest run of the schedule that takes what no webhook brought.
     pub last_reconcile: Option<LastReconcile>,
-}
-
-/// A time as everywhere in the admin API: RFC 3339.
-fn written<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
-/// The same, or null.
-fn written_if_any<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.to_string()).serialize(serializer)
+    /// Refusals that were logged in a second.
+    #[serde(skip)]
+    logged: (i64, u32),
 }
 
 /// Something that did not work.
@@ -114,6 +109,14 @@ pub struct LastReconcile {
     pub refused: usize,
     /// Why it ended early.
     pub error: Option<String>,
+}
+
+fn written<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn written_if<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
 }
 
 /// The latest refusal of a source.
@@ -168,9 +171,17 @@ impl Tally {
     /// Something was refused. The log and the counts say so; `detail` never quotes what was posted.
     pub fn refused(&self, source: &SourceName, at: Time, delivery_id: Option<&str>, reason: &str, detail: &str) {
         let delivery_id = delivery_id.map(word);
-        tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
         self.refused.get_or_create(&RefusedLabels { source: source.to_string(), reason: reason.to_owned() }).inc();
         self.with(source, |counts| {
+            // Anybody can have himself refused: that may not fill the disk.
+            counts.logged =
+                if counts.logged.0 == at.as_secs() { (at.as_secs(), counts.logged.1 + 1) } else { (at.as_secs(), 1) };
+            match counts.logged.1 {
+                0..=LOGGED_MAX => {
+                    tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
+                }
+                _ => tracing::debug!(%source, delivery_id, reason, detail, "refused what a source sent"),
+            }
             counts.refused += 1;
             *slot(&mut counts.refused_reasons, reason) += 1;
             let (reason, detail) = (reason.to_owned(), detail.to_owned());
@@ -234,10 +245,7 @@ fn slot<'a>(counts: &'a mut BTreeMap<String, u64>, name: &str) -> &'a mut u64 {
 /// A word from outside, fit to be shown: short, plain, no contact data.
 pub(super) fn word(text: &str) -> String {
     let plain: String = text.chars().filter(|c| c.is_ascii_graphic()).take(WORD_BYTES_MAX).collect();
-    // Ids are long numbers often enough; only what names somebody is hidden.
-    if plain.contains('@') || (looks_like_contact_data(&plain) && plain.starts_with('+')) {
-        "…".to_owned()
-    } else {
-        plain
-    }
+    // Ids are long numbers often enough; only what names somebody is hidden, also if that is behind the cut.
+    let names = text.contains('@') || text.to_ascii_lowercase().contains("%40");
+    if names || (looks_like_contact_data(&plain) && plain.starts_with('+')) { "…".to_owned() } else { plain }
 }

@@ -21,7 +21,7 @@ use super::{
     tally::{Tally, word},
 };
 use crate::{
-    model::{Clock, Digest, EventId, Lookup, RawEvent, SourceName, Time, TransactionId},
+    model::{Clock, EventId, Lookup, RawEvent, SourceName, Time},
     pipeline::Pipeline,
     store::{Accepted, StoreError},
     web::{Problem, discard, read_body},
@@ -230,24 +230,15 @@ pub(super) fn mapped(
     let left_out = map.map(|map| map.apply(&body, root.as_ref(), headers, &mut draft)).transpose()?;
     draft.transaction_id = draft.transaction_id.map(|id| config.transaction(&id));
     if draft.event_id.is_none()
-        && let Some(event) = &draft.event
         // An order may be refunded in parts, and where the map alone tells of it, nothing else tells them apart.
         && let Some(key) = key.or_else(|| {
-            let refund = !named && event == "refund";
+            let refund = !named && draft.event.as_deref() == Some("refund");
             fallback.filter(|_| draft.transaction_id.is_none() || refund)
         })
     {
-        draft.event_id = Some(known_by(&config.name, event, key));
+        draft.known_by(&config.name, key);
     }
     Ok((draft, left_out.unwrap_or_default()))
-}
-
-/// The id of what the provider knows by `key`. A key that is too long, or would show who somebody is, is known by its hash:
-/// it still has to tell sources and events apart.
-fn known_by(source: &SourceName, event: &str, key: String) -> String {
-    let derived = |key: &str| TransactionId::new(key).and_then(|key| EventId::derive(source, event, &key));
-    let id = derived(&key).or_else(|_| derived(&format!("sha256.{}", Digest::of_token(&key).hex())));
-    id.map_or(key, |id| id.to_string())
 }
 
 /// Whether the map was to say what happened, and says nothing.
@@ -273,22 +264,4 @@ fn event(
     let mut event = event?;
     event.lookup = lookup.map(|(what, limit)| (Lookup { source: config.name.clone(), what }, limit));
     Ok(Some((event, left_out)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_of_what_happened_tells_sources_and_events_apart_whatever_it_looks_like() {
-        let known_by = |source: &str, event: &str, key: &str| {
-            known_by(&SourceName::new(source).expect("valid"), event, key.to_owned())
-        };
-        for key in ["77", "ada@example.com", &"x".repeat(250), &"x".repeat(300), "a\nb"] {
-            let ids = [("crm", "lead"), ("crm", "sign_up"), ("erp", "lead")].map(|(s, e)| known_by(s, e, key));
-            assert_eq!(ids[0], known_by("crm", "lead", key), "the same at every delivery");
-            assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
-            assert!(ids.iter().all(|id| id.len() <= 256 && !id.contains('@')), "{ids:?}");
-        }
-    }
 }

@@ -14,8 +14,8 @@ use crate::{
     web::{ConsentWire, Object, UserWire, Word},
 };
 
-/// Levels of lists and objects that `properties` may nest.
-const NESTING_MAX: usize = 32;
+/// Levels of lists and objects that `properties` may nest, themselves counted.
+pub(super) const NESTING_MAX: usize = 32;
 
 /// An event, or a batch of them.
 #[derive(Deserialize)]

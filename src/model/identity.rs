@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{ClickId, Sensitive};
+use super::{ClickId, Cookies, Sensitive};
 
 /// What a contact detail is; the parameter of [`Raw`] and [`Normal`].
 pub mod kind {
@@ -358,6 +358,13 @@ impl IdentityKey {
     #[must_use]
     pub fn of_token(kind: IdentityKind, token: &str) -> Self {
         Self { kind, digest: Digest::of_token(token) }
+    }
+
+    /// The keys for platform cookies that stay with a browser.
+    pub fn of_cookies(cookies: &Cookies) -> impl Iterator<Item = Self> + use<> {
+        let key = |kind, value: &Option<String>| value.as_ref().map(|value| Self::of_token(kind, value));
+        let keys = [key(IdentityKind::GaClientId, &cookies.ga_client_id), key(IdentityKind::Fbp, &cookies.fbp)];
+        keys.into_iter().flatten()
     }
 
     /// The key for a click id: a CRM often keeps nothing else of a landing.

@@ -20,6 +20,9 @@ pub use dialect::{Dialect, Google, Meta};
 /// Source: developers.google.com/data-manager/api/devguides/limits, read 2026-11-20.
 pub const IDENTIFIERS_MAX: usize = 10;
 
+/// No country's postal codes are longer, however they are written.
+const POSTAL_CODE_BYTES_MAX: usize = 16;
+
 /// Hashes a person in every spelling a supported platform needs, and keeps in clear only what one wants in clear.
 ///
 /// A value that a platform's rule refuses is left out for that platform. A phone number without a country code is read
@@ -37,7 +40,7 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
     let postal_code_clear = raw.postal_code.as_ref().and_then(|code| {
         let complete = country.is_some() && first_name.google.is_some() && last_name.google.is_some();
         let code = dialect::trim(code.expose());
-        (complete && !code.is_empty()).then(|| Sensitive::new(code.to_owned()))
+        (complete && is_postal_code(code)).then(|| Sensitive::new(code.to_owned()))
     });
 
     let given = &raw.meta_digests;
@@ -71,6 +74,13 @@ pub fn seal_user(raw: &RawUser, default_country: Option<Country>) -> SealedUser 
         postal_code_clear,
         lead_id: raw.lead_id,
     }
+}
+
+/// Whether `text` can be a postal code of some country: what stands in that field otherwise, a name or an address, must not rest
+/// in clear. All have a digit.
+fn is_postal_code(text: &str) -> bool {
+    let plain = text.chars().all(|c| c.is_alphanumeric() || " -\u{2013}\u{3012}".contains(c));
+    plain && text.len() <= POSTAL_CODE_BYTES_MAX && text.chars().any(char::is_numeric)
 }
 
 /// One value, hashed as each platform spells it.

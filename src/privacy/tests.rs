@@ -75,6 +75,8 @@ fn a_postal_code_stays_in_clear_only_with_a_country_and_both_names() {
     assert!(without(|user| user.first_name = None).is_none());
     assert!(without(|user| user.last_name = Some(Raw::new("."))).is_none());
     assert!(without(|user| user.postal_code = Some(Raw::new(" "))).is_none());
+    assert!(without(|user| user.postal_code = Some(Raw::new("ada@example.com"))).is_none(), "in the wrong field");
+    assert!(without(|user| user.postal_code = Some(Raw::new("7".repeat(17)))).is_none());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, KEY, Platforms, Relay, Setup};
 
-const EMAIL: &str = "Zaphodina.Quillfeather+Shop@Wobble.Example";
+pub(crate) const EMAIL: &str = "Zaphodina.Quillfeather+Shop@Wobble.Example";
 const PERSON: &str = "Zaphodina Quillfeather";
 const STREET: &str = "17 Wobblebrook Lane";
 const CITY: &str = "Snoringham";
@@ -38,7 +38,7 @@ const NEEDLES: [&str; 9] = [
 ];
 
 /// What of [`NEEDLES`] is in `bytes`: as it is, percent-encoded once or twice, without what stands between digits.
-fn found(bytes: &[u8]) -> Vec<&'static str> {
+pub(crate) fn found(bytes: &[u8]) -> Vec<&'static str> {
     let lower = bytes.to_ascii_lowercase();
     let decoded: Vec<u8> = percent_decode(&lower).collect();
     let twice: Vec<u8> = percent_decode(&decoded).collect::<Vec<u8>>().to_ascii_lowercase();
@@ -55,7 +55,7 @@ fn files(directory: &Path, list: &mut Vec<PathBuf>) {
 }
 
 /// Where in the data directory and the log which of [`NEEDLES`] are.
-fn leaks(setup: &Setup) -> Vec<String> {
+pub(crate) fn leaks(setup: &Setup) -> Vec<String> {
     let mut list = Vec::new();
     files(&setup.data(), &mut list);
     let mut leaks = Vec::new();

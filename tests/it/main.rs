@@ -17,5 +17,6 @@ mod mapped;
 mod meta_api;
 mod operator;
 mod segment;
+mod smuggled;
 mod support;
 mod webhooks;

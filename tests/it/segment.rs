@@ -171,6 +171,32 @@ async fn an_order_told_by_an_sdk_and_by_the_shop_counts_once() {
 }
 
 #[tokio::test]
+async fn a_visit_that_a_page_told_of_is_found_by_its_click_alone() {
+    let setup = Setup::new(FILE);
+    let relay = setup.start();
+    let page = json!({"type": "page", "anonymousId": "anon-9", "context": {"ip": "203.0.113.7"},
+                      "properties": {"url": "https://shop.example/?gclid=Cj0-alone&utm_source=google"}});
+    taken(&relay, "/v1/page", &page).await;
+    let stage = json!({"event": "purchase", "event_id": "won-1", "context": {"gclid": "Cj0-alone"}, "value": "5",
+                       "currency": "USD"});
+    relay.post("/v1/events", &stage).await;
+    let timeline = relay.admin("/v1/events/won-1").await;
+    assert_eq!((&timeline["visitor_id"], &timeline["joined_by"]), (&json!("anon-9"), &json!("click_id")), "{timeline}");
+}
+
+#[tokio::test]
+async fn refunds_are_counted_by_each_order() {
+    let setup = Setup::new(FILE);
+    let relay = setup.start();
+    for order in ["1", "2", "2"] {
+        let refund = json!({"event": "Order Refunded", "messageId": "m",
+                            "properties": {"order_id": order, "refund_id": 1, "total": 5, "currency": "USD"}});
+        taken(&relay, "/v1/track", &refund).await;
+    }
+    assert_eq!(relay.balanced().await["accepted"], 2);
+}
+
+#[tokio::test]
 async fn whoever_has_no_key_is_refused_and_so_is_what_is_no_call() {
     let setup = Setup::new(FILE).env("RELAY__INTAKE__BATCH_MAX", "2").env("RELAY__INTAKE__BODY_BYTES_MAX", "2048");
     let relay = setup.start();

@@ -89,6 +89,9 @@ async fn a_signed_order_arrives_once_and_an_unsigned_one_never() {
     assert_eq!(courses["ignored_topics"], json!({ "license_key_created: not a conversion": 1 }));
     assert_eq!(courses["refused_reasons"], json!({ "bad_signature": 1, "unreadable": 1 }));
     assert_eq!(courses["last_refusal"]["reason"], "unreadable", "{courses}");
+    for time in [&courses["last_delivery"], &courses["last_refusal"]["at"]] {
+        assert!(time.as_str().is_some_and(|time| time.ends_with('Z')), "{courses}");
+    }
     assert_eq!(courses["last_refusal"]["delivery_id"], "order_created.8", "{courses}");
     assert!(setup.log().contains("body."), "one that is not believed is known by its content");
     let timeline = relay.admin("/v1/events/courses:purchase:order-1").await;

@@ -71,7 +71,8 @@ struct Told {
 impl Target {
     /// The relay at `url`, with the key from the environment.
     pub(super) fn new(url: &str) -> anyhow::Result<Self> {
-        let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()).with_context(|| {
+        let key = std::env::var(KEY_VARIABLE).ok().map(|key| key.trim().to_owned());
+        let key = key.filter(|key| !key.is_empty()).with_context(|| {
             format!(
                 "a key is needed: set {KEY_VARIABLE} to one from [intake] keys (a relay without any has made one: \
                  relay.key in its data directory)"

@@ -42,18 +42,21 @@ impl Report {
     }
 
     /// Opens it behind the `kept` bytes of an import that goes on; what was written and not known to be is written again.
-    pub(super) fn open(&mut self, kept: u64) -> anyhow::Result<()> {
-        if kept == 0 && !self.path.exists() {
-            return Ok(());
+    /// How many bytes are kept: none if it is shorter, as it was taken away or is another file than before.
+    pub(super) fn open(&mut self, kept: u64) -> anyhow::Result<u64> {
+        if !self.path.exists() {
+            return Ok(0);
         }
         let open = || {
-            let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
+            let mut file = File::options().write(true).open(&self.path)?;
+            let kept = if file.metadata()?.len() < kept { 0 } else { kept };
             file.set_len(kept)?;
             file.seek(SeekFrom::End(0))?;
-            Ok::<_, std::io::Error>(file)
+            Ok::<_, std::io::Error>((file, kept))
         };
-        self.file = Some(open().with_context(|| self.cannot())?);
-        Ok(())
+        let (file, kept) = open().with_context(|| self.cannot())?;
+        self.file = Some(file);
+        Ok(kept)
     }
 
     fn cannot(&self) -> String {
@@ -174,6 +177,36 @@ impl Progress {
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
             eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_was_taken_away_or_is_another_begins_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("refused.csv");
+        let refused = |line: u64| [(line, Refused::row("is wrong"))];
+        let text = || std::fs::read_to_string(&path).expect("reads");
+        let mut first = Report::new(path.clone());
+        assert_eq!(first.open(0).expect("opens"), 0);
+        let kept = first.write(&refused(2), 0).expect("writes");
+        let longer = first.write(&refused(3), kept).expect("writes");
+
+        let mut again = Report::new(path.clone());
+        assert_eq!(again.open(kept).expect("opens"), kept, "what was not known to be written is written again");
+        assert_eq!(again.write(&refused(3), kept).expect("writes"), longer);
+        assert_eq!(text(), "line,field,why\n2,,is wrong\n3,,is wrong\n");
+        for other in [None, Some("short")] {
+            std::fs::remove_file(&path).expect("is there");
+            other.into_iter().for_each(|text| std::fs::write(&path, text).expect("writes"));
+            let mut anew = Report::new(path.clone());
+            let kept = anew.open(longer).expect("opens");
+            anew.write(&refused(4), kept).expect("writes");
+            assert_eq!((kept, text().as_str()), (0, "line,field,why\n4,,is wrong\n"));
         }
     }
 }

@@ -162,7 +162,7 @@ impl Rows {
                 self.place = start;
                 self.reader.seek(SeekFrom::Start(start.offset))?;
                 self.skip_line()?;
-                why = "has a quote that never closes, or is over 4 MiB";
+                why = "has a quote that never closes, or closes inside a text, or is over 4 MiB";
                 bytes.clear();
             } else if !whole {
                 if bytes.last() != Some(&b'\n') {
@@ -192,15 +192,24 @@ impl Rows {
     fn read(&mut self) -> io::Result<(Vec<u8>, bool)> {
         let mut bytes = Vec::new();
         let mut quotes = Quotes::default();
+        // A text right behind the end of a quoted cell, in a row of several lines: the quote before it was to open a cell,
+        // and the rows between were swallowed.
+        let (first, mut torn) = (self.place.lines, false);
         loop {
             let part = self.reader.fill_buf()?;
             if part.is_empty() {
                 // A file that does not end with the end of a line has one line more.
                 self.place.lines += u64::from(!bytes.is_empty() && bytes.last() != Some(&b'\n'));
-                return Ok((bytes, quotes != Quotes::Inside));
+                let swallowed = torn && self.place.lines > first + 1;
+                return Ok((bytes, quotes != Quotes::Inside && !swallowed));
             }
             let end = part.iter().position(|&byte| match self.delimiter {
-                Some(delimiter) => quotes.ends(byte, delimiter),
+                Some(delimiter) => {
+                    let closing = quotes == Quotes::Closing;
+                    let ends = quotes.ends(byte, delimiter);
+                    torn |= closing && quotes == Quotes::Plain && !matches!(byte, b'\r' | b'\n');
+                    ends
+                }
                 None => byte == b'\n',
             });
             let length = end.map_or(part.len(), |end| end + 1);
@@ -210,7 +219,8 @@ impl Rows {
             self.reader.consume(length);
             let over = bytes.len() > ROW_BYTES_MAX;
             if end.is_some() {
-                return Ok((bytes, !over));
+                let swallowed = torn && self.place.lines > first + 1;
+                return Ok((bytes, !over && !swallowed));
             }
             if over {
                 return Ok((bytes, false));
@@ -323,6 +333,22 @@ mod tests {
     #[test]
     fn a_quote_that_never_closes_costs_its_own_line() {
         let file = file(b"a,b\n1,\"x\n2,y\n3,z\n");
+        let mut rows = Rows::open(file.path(), Some(b',')).expect("opens");
+        rows.columns().expect("names");
+        assert_eq!(all(&mut rows), [row(2, &[]), row(3, &["2", "y"]), row(4, &["3", "z"])]);
+    }
+
+    #[test]
+    fn a_quote_too_many_does_not_swallow_the_rows_up_to_the_next_one() {
+        for end in ["", "\n", "\n5,w\n"] {
+            let file = file(format!("a,b\n1,\"x\n2,y\n3,\"z\"\n4,\"in\nside\"{end}").as_bytes());
+            let mut rows = Rows::open(file.path(), Some(b',')).expect("opens");
+            rows.columns().expect("names");
+            let read = all(&mut rows);
+            let expected = [row(2, &[]), row(3, &["2", "y"]), row(4, &["3", "z"]), row(5, &["4", "in\nside"])];
+            assert_eq!(read[..4], expected);
+        }
+        let file = file(b"a,b\n1,\"x\n2,y\n3,\"z\"");
         let mut rows = Rows::open(file.path(), Some(b',')).expect("opens");
         rows.columns().expect("names");
         assert_eq!(all(&mut rows), [row(2, &[]), row(3, &["2", "y"]), row(4, &["3", "z"])]);

@@ -241,16 +241,16 @@ fn one_click_is_chosen() {
     for (clicks, chosen) in [
         (vec![], None),
         (vec![seen(Fbclid, "f", new), seen(Dclid, "d", new)], None),
-        (vec![seen(Gclid, "", new)], None),
+        (vec![seen(Gclid, "", new), seen(Gclid, "{gclid}", new)], None),
         (vec![seen(Gclid, "a", old), seen(Gclid, "b", new)], Some("b")),
         (vec![seen(Gbraid, "new", new), seen(Gclid, "old", old)], Some("new")),
         (vec![seen(Gclid, "stored", new), seen(Wbraid, "given", None)], Some("given")),
         (vec![seen(Gbraid, "g", new), seen(Gclid, "c", new), seen(Wbraid, "w", new)], Some("c")),
         (vec![seen(Wbraid, "w", new), seen(Gbraid, "g", new)], Some("w")),
         (vec![seen(Wbraid, "w", None), seen(Gclid, "c", None)], Some("c")),
-        (vec![seen(Gclid, "nearly 90 days", limit)], Some("nearly 90 days")),
-        (vec![seen(Gclid, "90 days when the event came", Some("2026-08-22T08:15:02Z"))], None),
-        (vec![seen(Gclid, "after the event", Some("2026-11-20T09:00:00Z"))], Some("after the event")),
+        (vec![seen(Gclid, "nearly-90-days", limit)], Some("nearly-90-days")),
+        (vec![seen(Gclid, "90-days-when-the-event-came", Some("2026-08-22T08:15:02Z"))], None),
+        (vec![seen(Gclid, "after-the-event", Some("2026-11-20T09:00:00Z"))], Some("after-the-event")),
     ] {
         let event = clicked(clicks);
         assert_eq!(identifiers::click(&event).map(|click| click.value.as_str()), chosen, "{:?}", event.context.clicks);

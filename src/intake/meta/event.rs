@@ -12,7 +12,7 @@ use super::{
     user::{self, without_appendix},
 };
 use crate::{
-    intake::Draft,
+    intake::{Draft, sources::json::said},
     model::{ActionSource, Choice, Item, Sensitive, Time, parse_decimal},
 };
 
@@ -83,22 +83,14 @@ fn present<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
 
 /// The texts of a value or of a list of them that say something; a number is the text it is written as.
 pub(super) fn texts(value: &Value) -> Vec<String> {
-    let text = |value: &Value| {
-        let text = match value {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        Some(text).filter(|text| !text.is_empty())
-    };
     match value {
-        Value::Array(list) => list.iter().filter_map(text).collect(),
-        value => text(value).into_iter().collect(),
+        Value::Array(list) => list.iter().filter_map(said).collect(),
+        value => said(value).into_iter().collect(),
     }
 }
 
 fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
-    object.get(key).filter(|value| !value.is_array()).and_then(|value| texts(value).into_iter().next())
+    object.get(key).and_then(said)
 }
 
 fn object<'a>(event: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Map<String, Value>>, Refused> {
@@ -166,14 +158,19 @@ fn fill(draft: &mut Draft, custom: &Map<String, Value>, notes: &mut Vec<String>)
 
 /// Takes a property, or where it leads to.
 fn property(draft: &mut Draft, key: &str, value: &Value) {
-    if !value.is_null() && !value.as_str().is_some_and(|text| draft.carry(key, text)) {
+    let text = match value {
+        Value::Null => return,
+        Value::Bool(yes) => Some(yes.to_string()),
+        value => said(value),
+    };
+    if !text.is_some_and(|text| draft.carry(key, &text)) {
         draft.properties.insert(key.to_owned(), value.clone());
     }
 }
 
 /// A decimal number. What a program added up in binary is taken for what it meant: 59.970000000000006 is 59.97.
 fn number(value: &Value) -> Option<Decimal> {
-    let given = texts(value).into_iter().next().filter(|_| !value.is_array())?;
+    let given = said(value)?;
     parse_decimal(&given).ok().or_else(|| {
         let binary = value.as_f64().or_else(|| given.parse().ok()).filter(|number| number.is_finite())?;
         parse_decimal(&format!("{binary:.10}")).ok().map(|number| number.normalize())

@@ -2,7 +2,7 @@
 //! the Graph API takes it, `POST /capi/{pixel_id}/events` as a Conversions API Gateway does. The access token is a key of
 //! `[intake]`. One unsound event refuses the whole request, as at Meta, and says which.
 //!
-//! Source: reference/meta.md §1, §3 and §6; facebook_business 26.0.3 and facebook-nodejs-business-sdk 24.0.1 as they are
+//! Source: facebook_business 26.0.3 and facebook-nodejs-business-sdk 24.0.1 as they are
 //! sent, read 2026-11-20.
 
 mod answer;
@@ -137,21 +137,16 @@ impl Request {
     }
 }
 
-/// Whose token the request carries, and what it posts. A token outside the body is looked at before the body is.
+/// Whose token the request carries, and what it posts: nothing of it is kept before the token is known.
 fn believed(
     intake: &Intake,
     query: Option<&str>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(SourceName, Result<Posted, Refused>), Refused> {
-    let owner = |token: &str| intake.keys.owner_of(token).ok_or_else(Refused::unknown_token);
-    let read = || request::read(query, headers, body);
-    if let Some(token) = request::token(query, headers) {
-        return Ok((owner(&token)?, read()));
-    }
-    let posted = read()?;
-    let token = posted.token().ok_or_else(Refused::no_token)?;
-    Ok((owner(&token)?, Ok(posted)))
+    let token = request::token(query, headers, body)?.ok_or_else(Refused::no_token)?;
+    let owner = intake.keys.owner_of(&token).ok_or_else(Refused::unknown_token)?;
+    Ok((owner, request::read(query, headers, body)))
 }
 
 /// One event, checked. What is optional and unsound is left out, and logged.
@@ -166,6 +161,10 @@ fn read(
     let (draft, notes) = event::draft(event).map_err(|refused| refused.of_event(place))?;
     notes.iter().for_each(|note| left_out(note));
     let (event, problems) = read_draft(draft, source, now);
+    // Meta refuses one from the future, and its giver can correct it.
+    if let Some(problem) = problems.iter().find(|problem| problem.pointer.as_deref() == Some("/time")) {
+        return Err(Refused::of_field(problem).of_event(place));
+    }
     problems.iter().for_each(|problem| left_out(&problem.detail));
     event.map_err(|problem| Refused::of_field(&problem).of_event(place))
 }

@@ -4,9 +4,15 @@
 use std::borrow::Cow;
 
 use axum::http::{HeaderMap, header};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{answer::Refused, multipart};
+
+/// The names of a token; the second is the gateway's word.
+const TOKENS: [&str; 2] = ["access_token", "accessKey"];
+/// The most fields of a form or query.
+const FIELDS_MAX: usize = 256;
 
 /// The fields of a request, from its query and its body. What is not named here (`partner_agent`, `appsecret_proof`,
 /// `namespace_id`, `upload_*`) is for Meta alone and says nothing to us.
@@ -17,38 +23,103 @@ pub(super) struct Posted(Map<String, Value>);
 /// # Errors
 /// If it cannot be read as what it says it is.
 pub(super) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<Posted, Refused> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // `curl --data` and others say "form" of everything.
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    let mut fields = form(query.unwrap_or_default().as_bytes());
-    match essence.as_str() {
-        kind if kind == "multipart/form-data" || (kind.is_empty() && body.starts_with(b"--")) => {
+    let mut fields = form(query.unwrap_or_default().as_bytes())?;
+    match Form::of(headers, body) {
+        Form::Parts(kind) => {
             let parts = multipart::fields(kind, body)
                 .ok_or_else(|| Refused::unreadable("the body is no multipart/form-data with the boundary it names"))?;
             fields.extend(parts.into_iter().map(|(name, value)| (name, Value::String(value))));
         }
-        "application/x-www-form-urlencoded" if !is_object => fields.extend(form(body)),
-        _ => {
-            let object: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
-                let (line, column) = (error.line(), error.column());
-                Refused::unreadable(format!("the body is no JSON object (line {line}, column {column})"))
-            })?;
+        Form::Encoded => fields.extend(form(body)?),
+        Form::Json => {
+            let object: Map<String, Value> = serde_json::from_slice(body).map_err(|error| no_object(&error))?;
             fields.extend(object);
         }
     }
     Ok(Posted(fields))
 }
 
-fn form(text: &[u8]) -> Map<String, Value> {
+/// How a body is written.
+enum Form<'a> {
+    /// In parts, with the type that may name their boundary.
+    Parts(&'a str),
+    Encoded,
+    Json,
+}
+
+impl<'a> Form<'a> {
+    fn of(headers: &'a HeaderMap, body: &[u8]) -> Self {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // `curl --data` and others say "form" of everything.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        match essence.as_str() {
+            "multipart/form-data" => Self::Parts(kind),
+            "" if body.starts_with(b"--") => Self::Parts(kind),
+            "application/x-www-form-urlencoded" if !is_object => Self::Encoded,
+            _ => Self::Json,
+        }
+    }
+}
+
+fn no_object(error: &serde_json::Error) -> Refused {
+    let (line, column) = (error.line(), error.column());
+    Refused::unreadable(format!("the body is no JSON object (line {line}, column {column})"))
+}
+
+fn form(text: &[u8]) -> Result<Map<String, Value>, Refused> {
+    // Whoever has no key yet may not make us keep a million of them.
+    if url::form_urlencoded::parse(text).nth(FIELDS_MAX).is_some() {
+        return Err(Refused::unreadable(format!("the body has more than {FIELDS_MAX} fields")));
+    }
     let owned = |(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), Value::String(value.into_owned()));
-    url::form_urlencoded::parse(text).map(owned).collect()
+    Ok(url::form_urlencoded::parse(text).map(owned).collect())
+}
+
+/// The token in a body of JSON, without keeping anything else of it: what a stranger posts may be large.
+///
+/// # Errors
+/// If it is none.
+fn token_in_json(body: &[u8]) -> Result<Option<String>, Refused> {
+    #[derive(Deserialize)]
+    struct Tokens<'a> {
+        #[serde(borrow)]
+        access_token: Option<&'a RawValue>,
+        #[serde(borrow, rename = "accessKey")]
+        access_key: Option<&'a RawValue>,
+    }
+    let tokens: Tokens<'_> = match serde_json::from_slice(body) {
+        Ok(tokens) if body.trim_ascii_start().starts_with(b"{") => tokens,
+        Err(error) if !error.is_data() => return Err(no_object(&error)),
+        _ => return Ok(None),
+    };
+    let text = |token: &RawValue| serde_json::from_str(token.get()).ok().and_then(|token: String| said(&token));
+    Ok(tokens.access_token.and_then(text).or_else(|| tokens.access_key.and_then(text)))
+}
+
+/// A text that says something: "null" is what the Java SDK makes of a field that is not set.
+fn said(text: &str) -> Option<String> {
+    Some(text.trim()).filter(|text| !matches!(*text, "" | "null")).map(str::to_owned)
+}
+
+/// The token of a request: outside its body, where that is not looked at yet, or in it.
+///
+/// # Errors
+/// If the token would be in a body that cannot be read.
+pub(super) fn token(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<Option<String>, Refused> {
+    if let Some(token) = token_outside(query, headers) {
+        return Ok(Some(token));
+    }
+    match Form::of(headers, body) {
+        Form::Json => token_in_json(body),
+        Form::Parts(_) | Form::Encoded => Ok(read(None, headers, body)?.token()),
+    }
 }
 
 /// The token of a request's query or of its `Authorization` header.
-pub(super) fn token(query: Option<&str>, headers: &HeaderMap) -> Option<String> {
+fn token_outside(query: Option<&str>, headers: &HeaderMap) -> Option<String> {
     let in_query = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(name, value)| name == "access_token" && !value.is_empty())
+        .find(|(name, value)| TOKENS.contains(&&**name) && !value.is_empty())
         .map(|(_, value)| value.into_owned());
     in_query.or_else(|| {
         let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -58,14 +129,14 @@ pub(super) fn token(query: Option<&str>, headers: &HeaderMap) -> Option<String> 
 }
 
 impl Posted {
-    /// The token among the fields: `accessKey` is the gateway's word.
-    pub(super) fn token(&self) -> Option<String> {
-        ["access_token", "accessKey"].iter().find_map(|name| self.text(name)).map(str::to_owned)
+    /// The token among the fields.
+    fn token(&self) -> Option<String> {
+        TOKENS.iter().find_map(|name| self.text(name))
     }
 
     /// Whether the events are a test.
     pub(super) fn is_test(&self) -> bool {
-        self.text("test_event_code").is_some()
+        self.text("test_event_code").is_some() || self.0.get("test_event_code").is_some_and(Value::is_number)
     }
 
     /// The events, 1 to `most`, and nothing else.
@@ -86,9 +157,8 @@ impl Posted {
         list.into_iter().enumerate().map(event).collect()
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
-        // "null" is what the Java SDK makes of a field that is not set.
-        self.0.get(name)?.as_str().map(str::trim).filter(|text| !matches!(*text, "" | "null"))
+    fn text(&self, name: &str) -> Option<String> {
+        said(self.0.get(name)?.as_str()?)
     }
 }
 
@@ -164,14 +234,34 @@ mod tests {
     }
 
     #[test]
+    fn of_a_strangers_body_no_more_is_kept_than_its_token() {
+        let json = |body: &str| token_in_json(body.as_bytes()).map_err(|refused| refused.message);
+        assert_eq!(json(r#"{"data": [0, 0], "access_token": " k "}"#), Ok(Some("k".to_owned())));
+        assert_eq!(json(r#"{"access_token": "null", "accessKey": "\u006b"}"#), Ok(Some("k".to_owned())));
+        for none in [r#"{"access_token": 7, "accessKey": null}"#, "{}", "[]", r#"["k", "k"]"#, "7"] {
+            assert_eq!(json(none), Ok(None), "{none}");
+        }
+        assert_eq!(json(r#"{"access_token": "k""#), Err("the body is no JSON object (line 1, column 20)".to_owned()));
+        let form = "a&".repeat(FIELDS_MAX + 1);
+        let refused = token(None, &headers("application/x-www-form-urlencoded"), form.as_bytes());
+        let refused = refused.err().map(|refused| refused.message);
+        assert_eq!(refused.as_deref(), Some("the body has more than 256 fields"));
+    }
+
+    #[test]
     fn the_token_is_found_wherever_it_may_stand() {
         let with = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("a header"))]);
-        assert_eq!(token(Some("access_token=k%2F1&appsecret_proof=x"), &HeaderMap::new()).as_deref(), Some("k/1"));
-        assert_eq!(token(Some("access_token="), &with("Bearer k")).as_deref(), Some("k"));
-        assert_eq!(token(None, &with("OAuth k")).as_deref(), Some("k"));
-        assert_eq!((token(None, &with("Basic k")), token(None, &HeaderMap::new())), (None, None));
+        assert_eq!(
+            token_outside(Some("access_token=k%2F1&appsecret_proof=x"), &HeaderMap::new()).as_deref(),
+            Some("k/1")
+        );
+        assert_eq!(token_outside(Some("access_token="), &with("Bearer k")).as_deref(), Some("k"));
+        assert_eq!(token_outside(None, &with("OAuth k")).as_deref(), Some("k"));
+        assert_eq!((token_outside(None, &with("Basic k")), token_outside(None, &HeaderMap::new())), (None, None));
         let test = read(Some("test_event_code=TEST1"), &HeaderMap::new(), b"{}").expect("reads");
         assert!(test.is_test());
+        let number = read(None, &HeaderMap::new(), br#"{"test_event_code": 7}"#).expect("reads");
+        assert!(number.is_test(), "rather too few are taken for sales");
         let unset = br#"{"test_event_code": "null", "access_token": "null", "accessKey": " k "}"#;
         let unset = read(None, &HeaderMap::new(), unset).expect("reads");
         assert_eq!((unset.is_test(), unset.token().as_deref()), (false, Some("k")));

@@ -163,6 +163,17 @@ fn what_is_not_hashed_is_hashed_here_and_what_is_no_use_is_left_out() {
 }
 
 #[test]
+fn consent_is_taken_in_every_form() {
+    for (given, choice) in [(json!(false), "denied"), (json!("Denied"), "denied"), (json!(true), "granted")] {
+        let mut event = from_an_sdk();
+        event["custom_data"]["ad_user_data"] = given.clone();
+        let (shown, _) = shown(&event);
+        assert_eq!(shown["consent"]["ad_user_data"], choice, "{given}");
+        assert_eq!(shown["properties"].get("ad_user_data"), None);
+    }
+}
+
+#[test]
 fn amounts_are_those_that_were_meant() {
     let money = |value: Value, currency: &str| {
         let custom = json!({"value": value, "currency": currency, "content_ids": ["a", 7]});

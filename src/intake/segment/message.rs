@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::{Call, Config};
 use crate::{
-    intake::Draft,
-    model::{Choice, Consent, Raw, RawUser, Sensitive, Time, parse_decimal},
+    intake::{
+        Draft,
+        sources::json::{self, said as text},
+    },
+    model::{Choice, Consent, Digest, InvalidDigest, Raw, RawUser, Sensitive, Time, parse_decimal},
     web::Problem,
 };
 
@@ -21,6 +24,10 @@ const AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
 const BACK_MAX: Duration = Duration::from_secs(400 * 86_400);
 /// What names this relay in `integrations`.
 const OURS: &str = "conversionrelay";
+/// Libraries that post to the short paths from servers too, where they tell of no device.
+/// Source: Analytics-CSharp, `HTTPClient.cs`, `ContextPlugin.cs` and its samples of ASP.NET; analytics-kotlin, which runs on
+/// any JVM; read 2026-11-20.
+const ON_SERVERS_TOO: [&str; 2] = ["Analytics-CSharp", "analytics-kotlin"];
 
 /// One call, in a request of its own or in a batch.
 pub(super) struct Message<'a> {
@@ -41,7 +48,10 @@ impl<'a> Message<'a> {
         // only", and for any with `context.direct`: that of a server is never the visitor's.
         let library = message.text("/context/library/name");
         let asks = message.at("/context/direct").and_then(Value::as_bool).unwrap_or_default();
-        if call.direct || asks || library.as_deref() == Some("analytics.js") {
+        let library = library.as_deref();
+        let server =
+            library.is_some_and(|name| ON_SERVERS_TOO.contains(&name)) && message.at("/context/device").is_none();
+        if (call.direct && !server) || asks || library == Some("analytics.js") {
             message.client = Some(call.client);
         }
         message
@@ -184,22 +194,25 @@ impl<'a> Message<'a> {
 /// The contact details among traits or properties. Among the properties of a track that is not about a person, `name`,
 /// `gender` and `city` are those of a product or a place: then `about` is false.
 pub(super) fn person(traits: &Value, about: bool, user: &mut RawUser) {
-    fn one<K>(traits: &Value, names: &[&str], slot: &mut Option<Raw<K>>) {
-        let found = || names.iter().find_map(|name| text(traits.get(*name)?));
-        *slot = slot.take().or_else(|| found().map(Raw::new));
+    fn first(traits: &Value, names: &[&str]) -> Option<String> {
+        let found = names.iter().find_map(|name| text(traits.get(*name)?));
+        // A hash: nobody says how what it was made of is spelled, and hashed once more it is nobody's.
+        found.filter(|text| Digest::parse(text) == Err(InvalidDigest::NotHex))
     }
-    let first = |names: &[&str]| names.iter().find_map(|name| text(traits.get(*name)?));
+    fn one<K>(traits: &Value, names: &[&str], slot: &mut Option<Raw<K>>) {
+        *slot = slot.take().or_else(|| first(traits, names).map(Raw::new));
+    }
+    let first = |names: &[&str]| first(traits, names);
     user.emails.extend(first(&["email"]).map(Raw::new));
+    // Of an address there is one spelling that all take.
+    let hashed = traits.get("email").and_then(text).and_then(|email| Digest::parse(&email).ok());
+    user.email_digests.extend(hashed);
     user.phones.extend(first(&["phone"]).map(Raw::new));
     one(traits, &["firstName", "first_name", "firstname"], &mut user.first_name);
     one(traits, &["lastName", "last_name", "lastname"], &mut user.last_name);
     if about {
         let whole = first(&["name"]).filter(|_| user.first_name.is_none() && user.last_name.is_none());
-        if let Some(whole) = whole {
-            let (given, family) = whole.rsplit_once(char::is_whitespace).unwrap_or((&whole, ""));
-            let part = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(Raw::new);
-            (user.first_name, user.last_name) = (part(given), part(family));
-        }
+        whole.into_iter().for_each(|whole| json::name(&whole, user));
         one(traits, &["gender"], &mut user.gender);
         // A date, or the midnight it begins with.
         let day = first(&["birthday"]).map(|day| day.split('T').next().unwrap_or_default().to_owned());
@@ -213,16 +226,6 @@ pub(super) fn person(traits: &Value, about: bool, user: &mut RawUser) {
     one(address, &["state", "region"], &mut user.region);
     one(address, &["postalCode", "postal_code", "zip"], &mut user.postal_code);
     one(address, &["country"], &mut user.country);
-}
-
-/// A text that says something; a number is the text it is written as.
-pub(super) fn text(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A decimal number, as a text or a JSON number. One that a program computed in doubles (`29.990000000000002`) is what it
@@ -252,7 +255,7 @@ fn moment(value: &Value) -> Option<Time> {
         Value::String(text) => Time::parse(text.trim()).ok(),
         Value::Number(number) => {
             let number = number.as_i64()?;
-            Some(if number.abs() < 100_000_000_000 { Time::from_secs(number) } else { Time::from_ms(number) })
+            Some(if number.unsigned_abs() < 100_000_000_000 { Time::from_secs(number) } else { Time::from_ms(number) })
         }
         _ => None,
     }

@@ -33,11 +33,15 @@ use serde_json::Value;
 use self::{message::Message, sighting::Sighting, track::Read};
 use super::{Draft, Intake, read::read_draft, sources::Worth};
 use crate::{
-    model::{Currency, EventId, Raw, RawEvent, RawUser, SourceName, Time, TransactionId},
+    model::{Currency, Raw, RawEvent, RawUser, SourceName, Time},
     privacy::Country,
     store::{Accepted, StoreError},
     web::{Peer, Problem, TrustedProxies, read_body},
 };
+
+/// Bytes of a body at most, uncompressed: keys of pages are no secret, and reading JSON takes many times its size. Segment itself
+/// takes 500 KB. Source: segment.com/docs/connections/sources/catalog/libraries/server/http-api, read 2026-11-20.
+const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// Every path, the call it takes, and whether it is the browser's and the phone's SDKs that post to it: what posts to the
 /// short ones is at the visitor's own address.
@@ -119,12 +123,12 @@ async fn receive(
     let refused = |source: Option<&SourceName>, reason: &'static str, problem: Problem| {
         match source {
             Some(source) => tally.refused(source, clock.now(), None, reason, &problem.detail),
-            None => tracing::warn!(reason, detail = %problem.detail, "refused a call of the Segment API"),
+            None => tracing::debug!(reason, detail = %problem.detail, "refused a call of the Segment API"),
         }
         problem
     };
     // No check of the media type: browsers send JSON as text, to need no preflight.
-    let limit = segment.intake.body_bytes_max;
+    let limit = segment.intake.body_bytes_max.min(BODY_BYTES_MAX);
     let body = read_body(body, limit).await.and_then(|body| inflated(&headers, body, limit));
     let body = body.map_err(|problem| refused(by_header.as_ref(), "body", theirs(problem)))?;
     let source = match by_header {
@@ -280,10 +284,9 @@ impl Segment {
             }
         }
         sighting::store(pipeline, sightings, self.config.default_country).await?;
-        let known: Vec<EventId> = events.iter().map(|event: &RawEvent| event.event_id.clone()).collect();
         let accepted = if events.is_empty() { Vec::new() } else { pipeline.accept(events).await? };
         let (mut new, mut duplicate) = (0, 0);
-        for ((answer, _event), id) in accepted.into_iter().zip(known).zip(ids) {
+        for (answer, id) in accepted.into_iter().zip(ids) {
             match answer {
                 Accepted::New | Accepted::Restates(_) => new += 1,
                 Accepted::Duplicate(_) => duplicate += 1,
@@ -348,7 +351,7 @@ fn told(message: &Message<'_>, source: &SourceName, config: &Config, people: &mu
             Read::Ignored(topic, reason) => return Ok(Told::Ignored(topic, reason)),
             Read::Event(mut event, key) => {
                 people.complete(message, &mut event);
-                identify(source, &mut event, key);
+                key.into_iter().for_each(|key| event.known_by(source, key));
                 return Ok(Told::Event(event));
             }
         },
@@ -363,14 +366,6 @@ fn told(message: &Message<'_>, source: &SourceName, config: &Config, people: &mu
     people.learn(message, &draft);
     draft.event = Some(kind.to_owned());
     Ok(Told::Sighting(Box::new(draft)))
-}
-
-/// Gives an event the id that every delivery of the same message has.
-fn identify(source: &SourceName, draft: &mut Draft, key: Option<String>) {
-    if let (Some(key), Some(event)) = (key, &draft.event) {
-        let id = TransactionId::new(key.as_str()).and_then(|key| EventId::derive(source, event, &key));
-        draft.event_id = Some(id.map_or(key, |id| id.to_string()));
-    }
 }
 
 /// What one message is to us, checked.

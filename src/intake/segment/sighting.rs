@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use url::Url;
 
 use crate::{
-    model::{Cookies, IdentityKey, IdentityKind, Observation, RawEvent, Sensitive, Time, Utm, Visit, VisitorId},
+    model::{IdentityKey, IdentityKind, Observation, RawEvent, Sensitive, Time, Visit, VisitorId},
     pipeline::Pipeline,
     privacy::{
         Country,
@@ -116,28 +116,17 @@ fn keys(event: &RawEvent, default_country: Option<Country>) -> Vec<IdentityKey> 
     ids.extend(details);
     let tokens = event.context.checkout_tokens.iter();
     ids.extend(tokens.map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)));
-    ids.extend(cookie_keys(&event.context.cookies));
+    ids.extend(IdentityKey::of_cookies(&event.context.cookies));
+    ids.extend(event.context.clicks.iter().map(IdentityKey::of_click));
     ids
-}
-
-fn cookie_keys(cookies: &Cookies) -> impl Iterator<Item = IdentityKey> {
-    let key = |kind, value: &Option<String>| value.as_ref().map(|value| IdentityKey::of_token(kind, value));
-    [key(IdentityKind::GaClientId, &cookies.ga_client_id), key(IdentityKind::Fbp, &cookies.fbp)].into_iter().flatten()
 }
 
 /// What the checked values tell, free of contact data.
 fn observation(event: RawEvent, visitor_id: VisitorId, keys: Vec<IdentityKey>) -> Observation {
     let posted = &Posted::of(&event.user);
     let page = |page: Option<Sensitive<String>>| page.map(|page| Sensitive::new(scrub::page(page.expose(), posted)));
-    let text = |value: Option<String>| value.and_then(|value| scrub::text(value, posted));
     let (context, at) = (event.context, event.time);
-    let utm = Utm {
-        source: text(context.utm.source),
-        medium: text(context.utm.medium),
-        campaign: text(context.utm.campaign),
-        content: text(context.utm.content),
-        term: text(context.utm.term),
-    };
+    let utm = scrub::utm(context.utm, posted);
     let mut clicks = context.clicks;
     for click in &mut clicks {
         (click.first_seen, click.last_seen) = (click.first_seen.or(Some(at)), at);

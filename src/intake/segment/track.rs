@@ -5,10 +5,13 @@ use serde_json::{Map, Value};
 
 use super::{
     Config,
-    message::{self, Message, amount, text},
+    message::{self, Message, amount},
 };
 use crate::{
-    intake::{Draft, sources::Worth},
+    intake::{
+        Draft,
+        sources::{Worth, json::said as text},
+    },
     model::{ActionSource, Digest, EventName, Item},
     privacy::scrub::{self, Posted},
     web::Problem,
@@ -71,9 +74,6 @@ const OF_PERSON: [&str; 10] = [
 ];
 /// Properties that are, if the track is about a person; else they may be of a product or a place.
 const OF_PERSON_ONLY: [&str; 4] = ["name", "gender", "birthday", "street"];
-/// Levels of lists and objects that a property may nest, as in our own API.
-const NESTING_MAX: usize = 32;
-
 /// What a track is to us.
 pub(super) enum Read {
     /// An event, and what it is known by next to its transaction.
@@ -114,7 +114,11 @@ pub(super) fn read(message: &Message<'_>, mut draft: Draft, config: &Config) -> 
     let order = ["order_id", "orderId", "transaction_id"].iter().find_map(|name| text(properties.get(*name)?));
     // Steps of one order, such as its coupons, may be many; what has a value counts once for each.
     draft.transaction_id = order.filter(|_| sale || draft.value.is_some());
-    let refund_id = || properties.get("refund_id").and_then(text);
+    // Some count the refunds of each order.
+    let refund_id = || {
+        let refund = properties.get("refund_id").and_then(text)?;
+        Some(draft.transaction_id.as_ref().map_or_else(|| refund.clone(), |order| format!("{order}:{refund}")))
+    };
     let key = match name {
         "refund" => refund_id().or_else(|| message.id()),
         _ if draft.transaction_id.is_some() => None,
@@ -210,17 +214,8 @@ fn rest(properties: &Value, of_person: bool, of_product: bool) -> Map<String, Va
             || (of_person && OF_PERSON_ONLY.contains(&name))
             || (of_product && !listed && OF_PRODUCT.contains(&name));
         let carried = text(value).is_some_and(|text| known.carry(name, &text));
-        !field && !carried && !value.is_null() && !deeper(value, NESTING_MAX)
+        !field && !carried && !value.is_null()
     };
     let fields = properties.as_object().into_iter().flatten();
     fields.filter(|field| kept(field)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// Whether lists and objects nest deeper than `levels`.
-fn deeper(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(list) => levels == 0 || list.iter().any(|value| deeper(value, levels - 1)),
-        Value::Object(fields) => levels == 0 || fields.values().any(|value| deeper(value, levels - 1)),
-        _ => false,
-    }
 }

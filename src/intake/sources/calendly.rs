@@ -1,6 +1,6 @@
 //! Calendly: booked meetings.
 //!
-//! Source: reference/webhooks.md (signature, field map) and developer.calendly.com (payloads, rescheduling), read 2026-11-20.
+//! Source: developer.calendly.com (signature, payloads, rescheduling), read 2026-11-20.
 
 use std::{sync::Arc, time::Duration};
 
@@ -167,7 +167,7 @@ mod tests {
         testing::snapshots("calendly", &DESCRIPTOR, CONFIG);
     }
 
-    /// The vector of Stripe v1 in reference/webhooks.md, which signs the same text: HMAC-SHA256 of `{t}.{body}` in hex.
+    /// The vector of Stripe's v1, which signs the same text: HMAC-SHA256 of `{t}.{body}` in hex.
     #[test]
     fn the_signature_is_checked() {
         let right = "v1=538db16f9675066496a0eee00bd0ab5b6973f398faaab74a6890bad1fb17ab9f";

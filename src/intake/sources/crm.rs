@@ -74,7 +74,7 @@ fn read(
 
 /// An event for a step that was taken in this CRM: nobody was in a browser, and Meta wants to know whose step it is.
 ///
-/// Source: reference/meta.md §5 (conversion leads), read 2026-11-20.
+/// Source: developers.facebook.com (conversion leads, payload specification), read 2026-11-20.
 pub(super) fn step(event: &str, crm: &str) -> Draft {
     let mut draft = Draft { action_source: Some(ActionSource::SystemGenerated), ..Draft::named(event) };
     draft.properties.insert("lead_event_source".to_owned(), crm.into());

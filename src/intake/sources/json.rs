@@ -26,14 +26,19 @@ pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
     value.pointer(pointer).filter(|value| !value.is_null())
 }
 
-/// A text that says something; a number is the text it is written as.
-pub(super) fn text(value: &Value, pointer: &str) -> Option<String> {
-    let text = match at(value, pointer)? {
+/// A value as a text that says something; a number is the text it is written as.
+pub(in crate::intake) fn said(value: &Value) -> Option<String> {
+    let text = match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
     Some(text).filter(|text| !text.is_empty())
+}
+
+/// The text that stands at a JSON pointer, if it says something.
+pub(super) fn text(value: &Value, pointer: &str) -> Option<String> {
+    said(at(value, pointer)?)
 }
 
 /// The first of several pointers with a text that says something.
@@ -58,7 +63,7 @@ pub(super) fn raw<K>(value: &Value, pointer: &str) -> Option<Raw<K>> {
 }
 
 /// A whole name, as given and family name: the last word is the family's.
-pub(super) fn name(whole: &str, user: &mut RawUser) {
+pub(in crate::intake) fn name(whole: &str, user: &mut RawUser) {
     let whole = whole.trim();
     let (first, last) = whole.rsplit_once(char::is_whitespace).unwrap_or((whole, ""));
     let part = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);

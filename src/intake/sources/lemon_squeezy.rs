@@ -1,6 +1,6 @@
 //! Lemon Squeezy: orders, subscription payments and refunds.
 //!
-//! Source: reference/webhooks.md (signature, field map), read 2026-11-20; field names after the public API reference.
+//! Source: docs.lemonsqueezy.com (webhooks, objects of the API) and its SDK for JavaScript, read 2026-11-20.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl LemonSqueezy {
         if json::flag(&body, "/meta/test_mode") && self.test_events == TestEvents::Ignore {
             return Ok(Report::ignored(topic, "test event"));
         }
-        if topic == "order_created" && status != "paid" {
+        if topic == "order_created" && !["paid", "partial_refund", "refunded"].contains(&status.as_str()) {
             return Ok(Report::ignored(topic, "not paid"));
         }
         let renewal = topic.starts_with("subscription_payment_");
@@ -73,10 +73,14 @@ impl LemonSqueezy {
         let total = amount("/total")?;
         let worth = match self.worth {
             Worth::Total => total,
-            Worth::Subtotal => {
-                let discount = amount("/discount_total")?.unwrap_or_default();
-                amount("/subtotal")?.map(|subtotal| subtotal - discount)
-            }
+            // Prices may include their tax or not: only what is left of the total is right for both.
+            Worth::Subtotal => match total.zip(amount("/tax")?) {
+                Some((total, tax)) => Some((total - tax).max(Decimal::ZERO)),
+                None => {
+                    let discount = amount("/discount_total")?.unwrap_or_default();
+                    amount("/subtotal")?.map(|subtotal| (subtotal - discount).max(Decimal::ZERO))
+                }
+            },
         };
         let given_back = if refunded { amount("/refunded_amount")? } else { None };
         // The sum of all refunds so far is told, and with that what is left. The status of an invoice knows no part.
@@ -91,11 +95,15 @@ impl LemonSqueezy {
         });
         let (event, value) = match (refunded, in_part) {
             (false, _) => ("purchase", worth),
-            (true, true) => (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| worth - taken)),
+            (true, true) => {
+                (EventName::RESTATEMENT, worth.zip(taken).map(|(worth, taken)| (worth - taken).max(Decimal::ZERO)))
+            }
             (true, false) => ("refund", taken),
         };
         let mut draft = Draft {
-            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })?,
+            time: json::time(attributes, if event == "purchase" { "/created_at" } else { "/refunded_at" })
+                .ok()
+                .flatten(),
             transaction_id: if renewal {
                 json::text(&body, "/data/id").map(|id| format!("invoice-{id}"))
             } else {
@@ -163,6 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn a_subtotal_is_without_tax_also_where_prices_include_it() {
+        let order = |status: &str| {
+            serde_json::json!({
+                "meta": { "event_name": "order_created" },
+                "data": { "id": "1", "attributes": {
+                    "identifier": "o-1", "status": status, "currency": "EUR", "tax_inclusive": true,
+                    "subtotal": 1000, "setup_fee": 190, "tax": 190, "total": 1190,
+                } },
+            })
+        };
+        let net = format!("{CONFIG}\nvalue = 'subtotal'");
+        assert_eq!(read(&net, &order("paid")), ["purchase", "o-1", "10.00"]);
+        assert_eq!(read(&net, &order("refunded")), ["purchase", "o-1", "10.00"], "its refund is another event");
+        assert_eq!(read(&net, &order("pending")), ["", "", ""]);
+    }
+
+    #[test]
     fn a_refund_of_a_renewal_is_that_of_its_invoice() {
         let invoice = |reason: &str, refunded: u32| {
             serde_json::json!({
@@ -183,7 +208,18 @@ mod tests {
         testing::snapshots("lemon_squeezy", &DESCRIPTOR, CONFIG);
     }
 
-    /// Vector: reference/webhooks.md, "Signature test vectors".
+    #[test]
+    fn without_tax_is_without_tax_also_where_prices_include_it() {
+        let attributes = serde_json::json!({
+            "identifier": "o-1", "currency": "EUR", "status": "paid", "tax_inclusive": true, "subtotal": 11900,
+            "discount_total": 0, "tax": 1900, "total": 11900, "created_at": "soon",
+        });
+        let body =
+            serde_json::json!({ "meta": { "event_name": "order_created" }, "data": { "attributes": attributes } });
+        assert_eq!(read("secrets = ['s']\nvalue = 'subtotal'", &body), ["purchase", "o-1", "100.00"]);
+    }
+
+    /// Vector: computed outside this code, with the vendor\'s own package where there is one.
     #[test]
     fn the_signature_is_checked() {
         let source = testing::build(&DESCRIPTOR, CONFIG);

@@ -6,9 +6,11 @@ mod calendly;
 mod crm;
 mod generic;
 mod hubspot;
-mod json;
+pub(super) mod json;
 mod lemon_squeezy;
 mod mapping;
+#[cfg(test)]
+mod mutated;
 mod paddle;
 mod pipedrive;
 mod salesforce;

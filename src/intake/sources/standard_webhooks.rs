@@ -1,7 +1,7 @@
 //! Senders that keep to the Standard Webhooks specification, or to Svix, which it comes from. What a body means is up to
 //! `[sources.map]`.
 //!
-//! Source: reference/webhooks.md (Standard Webhooks spec), read 2026-11-20; vector reproduced with the specification's own
+//! Source: the Standard Webhooks specification (standardwebhooks.com), read 2026-11-20; vector reproduced with the specification's own
 //! package.
 
 use std::{sync::Arc, time::Duration};
@@ -90,7 +90,7 @@ mod tests {
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
-    /// Vector: reference/webhooks.md, "Signature test vectors".
+    /// Vector: computed outside this code, with the vendor\'s own package where there is one.
     const RIGHT: &str = "v1,1uGL5AnBiZ5lQgSoeQ3ojpszk9C9Vg1iSutoyhwZl58=";
 
     fn config(secrets: &str) -> String {

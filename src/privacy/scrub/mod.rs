@@ -12,6 +12,8 @@ mod posted;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use crate::model::Utm;
+
 pub use self::posted::Posted;
 
 /// What stands where contact data was part of a path.
@@ -50,6 +52,19 @@ pub fn properties(mut properties: Map<String, Value>, posted: &Posted<'_>) -> Ma
 #[must_use]
 pub fn text(text: String, posted: &Posted<'_>) -> Option<String> {
     if posted.identity_is_in(&text) { None } else { Some(text) }
+}
+
+/// UTM values, each as a [`text`].
+#[must_use]
+pub fn utm(utm: Utm, posted: &Posted<'_>) -> Utm {
+    let text = |value: Option<String>| value.and_then(|value| text(value, posted));
+    Utm {
+        source: text(utm.source),
+        medium: text(utm.medium),
+        campaign: text(utm.campaign),
+        content: text(utm.content),
+        term: text(utm.term),
+    }
 }
 
 /// Whether `text`, an id, token or cookie that is stored and sent in clear, tells who the person is.

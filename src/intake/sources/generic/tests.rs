@@ -3,7 +3,7 @@
 use super::{super::testing, *};
 
 const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
-/// Vectors: reference/webhooks.md, "Signature test vectors".
+/// Vectors: computed outside this code, with the vendor\'s own package where there is one.
 const HEX: &str = "cd0740ed91f366cb18aa557a435d1cd2100ef5f9636d0416a4e0501d429d6df0";
 const BASE64: &str = "zQdA7ZHzZssYqlV6Q10c0hAO9fljbQQWpOBQHUKdbfA=";
 const AT: i64 = 1_700_000_000;

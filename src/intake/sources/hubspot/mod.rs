@@ -1,6 +1,6 @@
 //! HubSpot: steps of contacts and deals, in batches that hold ids only; the rest is asked for with `api`.
 //!
-//! Source: reference/webhooks.md (signature, envelope), read 2026-11-20;
+//! Source: @hubspot/api-client 13.5.0 (signature, envelope), read 2026-11-20;
 //! <https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/request-validation>;
 //! `@hubspot/api-client` 13.5.0 (`utils/signature.js`).
 
@@ -62,6 +62,9 @@ const STEPS: [(&str, &str); 6] = [
 
 /// Properties whose values are stages, and never anything of a person: people are told which of them does not count.
 const STAGES: [&str; 3] = ["dealstage", "lifecyclestage", "hs_lead_status"];
+
+/// HubSpot sends up to 100 events at once.
+const ENTRIES_MAX: usize = 1000;
 
 struct HubSpot {
     secrets: Secrets,
@@ -139,6 +142,12 @@ impl Source for HubSpot {
 
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
         let entries = match json::body(verified.body())? {
+            Value::Array(entries) if entries.len() > ENTRIES_MAX => {
+                return Err(Refusal::unreadable(
+                    "",
+                    format!("has more than {ENTRIES_MAX} entries; HubSpot sends up to 100"),
+                ));
+            }
             Value::Array(entries) => entries,
             entry @ Value::Object(_) => vec![entry],
             _ => return Err(Refusal::unreadable("", "must be a list of HubSpot's events")),

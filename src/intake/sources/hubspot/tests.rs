@@ -37,7 +37,7 @@ fn fixtures_read_as_their_snapshots() {
     testing::snapshots("hubspot", &DESCRIPTOR, &config);
 }
 
-/// Vector: reference/webhooks.md, "Signature test vectors".
+/// Vector: computed outside this code, with the vendor\'s own package where there is one.
 #[test]
 fn the_signature_is_checked() {
     let source = testing::build(&DESCRIPTOR, CONFIG);

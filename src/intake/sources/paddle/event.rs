@@ -98,7 +98,9 @@ impl Events {
         };
         let tried =
             json::list(transaction, "/items").iter().any(|item| json::at(item, "/price/trial_period").is_some());
-        let event = if tried && paid == Some(Decimal::ZERO) { "start_trial" } else { "purchase" };
+        let by_itself = origin.starts_with("subscription_");
+        // A renewal that a discount pays for is no second trial.
+        let event = if tried && !by_itself && paid == Some(Decimal::ZERO) { "start_trial" } else { "purchase" };
         let captured = json::list(transaction, "/payments")
             .iter()
             .filter(|payment| json::text(payment, "/status").as_deref() == Some("captured"))
@@ -107,7 +109,6 @@ impl Events {
             let (data, envelope) = (["/billed_at", "/created_at"], "/occurred_at");
             time(&body, envelope).or_else(|| data.iter().find_map(|pointer| time(transaction, pointer)))
         };
-        let by_itself = origin.starts_with("subscription_");
         let mut draft = Draft {
             time: captured.or_else(first),
             transaction_id: json::text(transaction, "/id"),

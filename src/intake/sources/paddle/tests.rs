@@ -17,7 +17,7 @@ use crate::{
 
 const CONFIG: &str = "secrets = ['pdl_ntfset_x']\napi = { token = 'pdl_live_apikey_1' }";
 const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
-/// Vector: reference/webhooks.md, "Signature test vectors".
+/// Vector: computed outside this code, with the vendor\'s own package where there is one.
 const RIGHT: &str = "a7699dbc070eaf99888e842d175e4d22dfef0a827f58dd41208d77137a1472e6";
 const SIGNED_AT: i64 = 1_700_000_000;
 

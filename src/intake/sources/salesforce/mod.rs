@@ -3,7 +3,7 @@
 //! Salesforce signs neither. An outbound message says whose organisation it is from, and its address may carry a secret; a
 //! callout sends whatever header its named credential holds.
 //!
-//! Source: reference/webhooks.md (Salesforce), Salesforce SOAP API Developer Guide "Outbound Messaging", read 2026-11-20.
+//! Source: Salesforce SOAP API Developer Guide "Outbound Messaging", read 2026-11-20.
 
 mod record;
 mod soap;

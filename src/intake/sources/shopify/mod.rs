@@ -1,6 +1,6 @@
 //! Shopify: orders, refunds and customers, from webhooks and from the Admin API.
 //!
-//! Sources: reference/webhooks.md (signature, headers, field map); the REST Admin API reference (order, refund, transaction),
+//! Sources: @shopify/shopify-api 13.1.0 (signature, headers); the REST Admin API reference (order, refund, transaction),
 //! whose resources are also the bodies of webhooks; the Node package @shopify/shopify-api 13.1.0 (headers, client
 //! credentials grant). All read 2026-11-20.
 

@@ -3,6 +3,8 @@
 //! Transactions of an order paid in another currency are in that currency (REST Admin API reference, transaction, read
 //! 2026-11-20); in the shop's currency there are only the parts of the refund, so that its own rate is taken from them.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -14,14 +16,25 @@ use super::{
 };
 use crate::{intake::Draft, model::Currency};
 
+/// An order tells of all its refunds whenever it changes, also long after: of one that is older than this nobody may remember
+/// that it was reported. It is less than events are remembered by default (`retention.dedupe`).
+const LATE_MAX: Duration = Duration::from_secs(28 * 86_400);
+
 impl Reading {
-    /// The refunds of an order, each as its `refunds/create` tells it.
+    /// The refunds of an order that has changed, each as its `refunds/create` tells it.
     ///
     /// # Errors
     /// If one cannot be read.
     pub(super) fn refunds(&self, topic: &str, order: &Value) -> Result<Vec<Report>, Refusal> {
-        let refunds = json::list(order, "/refunds").iter();
-        refunds.map(|refund| self.refund(topic, refund.clone(), Some(order))).collect()
+        let changed = json::time(order, "/updated_at").ok().flatten();
+        let report = |refund: &Value| {
+            let age = changed.zip(order::time(refund)).map(|(changed, refunded)| changed.since(refunded));
+            if age.is_some_and(|age| age > LATE_MAX) {
+                return Ok(Report::ignored(topic, "refunded long before this change"));
+            }
+            self.refund(topic, refund.clone(), Some(order))
+        };
+        json::list(order, "/refunds").iter().map(report).collect()
     }
 
     /// A refund; `order` is the one it stands in, if it does.

@@ -40,7 +40,7 @@ fn is_worth(config: &str, topic: &str, body: &Value, value: &str, currency: &str
     assert_eq!(worth_of(config, topic, body), (Some(value.to_owned()), Some(currency.to_owned())), "{config} {topic}");
 }
 
-/// Vector: reference/webhooks.md, "Signature test vectors".
+/// Vector: computed outside this code, with the vendor\'s own package where there is one.
 #[test]
 fn the_signature_is_checked() {
     const RIGHT: &str = "zQdA7ZHzZssYqlV6Q10c0hAO9fljbQQWpOBQHUKdbfA=";
@@ -408,4 +408,16 @@ async fn what_the_api_refuses_is_told_apart() {
         assert_eq!(matches!(error, FetchError::Settings(_)), settings, "{error}");
         assert!(!matches!(error, FetchError::Gone));
     }
+}
+
+#[test]
+fn a_late_change_of_an_order_tells_of_no_old_refund() {
+    let told = |updated_at: &str| {
+        let mut order = fixture("orders_updated_with_refunds");
+        order["updated_at"] = updated_at.into();
+        let read = reads("", "orders/updated", &order);
+        read["reports"].as_array().expect("reports").iter().filter(|report| report["event"].is_object()).count()
+    };
+    assert!(told("2026-12-18T11:02:09+01:00") > 0, "28 days after");
+    assert_eq!(told("2026-12-18T11:02:10+01:00"), 0);
 }

@@ -11,7 +11,7 @@
 //! A subscription's first invoice and its checkout are so one conversion, whichever comes first. Since version 2025-03-31 of
 //! the API a refund does not tell the invoice that was paid: [`api`] asks for it.
 //!
-//! Source: reference/webhooks.md and the SDK for Python 16.1.0 (`_webhook.py` and its types), read 2026-11-20.
+//! Source: the SDK for Python 16.1.0 (`_webhook.py` and its types), read 2026-11-20.
 
 mod api;
 mod fields;

@@ -14,6 +14,8 @@ use crate::{
     model::{ActionSource, Currency, Item},
 };
 
+/// How Stripe describes the first payment of a subscription. Source: payment intents of December 2025, read 2026-11-20.
+const FIRST_PAYMENT: &str = "Subscription creation";
 /// Why something without a price is ignored.
 const NO_VALUE: &str = "no value";
 
@@ -105,8 +107,10 @@ impl Stripe {
     pub(super) fn payment_intent(&self, event: &Value) -> Result<Reading, Refusal> {
         let object = fields::object(event);
         // Stripe writes there what it made the payment for; before version 2025-03-31 the invoice had a field of its own.
-        let order = json::text(object, "/payment_details/order_reference");
-        if fields::id(object, "/invoice").is_some() || order.is_some_and(|order| order.starts_with("in_")) {
+        let order = json::text(object, "/payment_details/order_reference").unwrap_or_default();
+        // The first payment of a subscription names its checkout instead, and has a description of Stripe's.
+        let first = order.starts_with("cs_") && json::text(object, "/description").as_deref() == Some(FIRST_PAYMENT);
+        if fields::id(object, "/invoice").is_some() || order.starts_with("in_") || first {
             return Ok(Reading::Useless("counted by its invoice"));
         }
         let methods = json::list(object, "/payment_method_types");

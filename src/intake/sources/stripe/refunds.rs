@@ -28,6 +28,9 @@ impl Stripe {
         else {
             return Ok(Reading::Useless("nothing was paid back"));
         };
+        if released(event, object, refunded, currency)? {
+            return Ok(Reading::Useless("the rest of what was reserved"));
+        }
         let mut draft = change(event, currency);
         fields::person(object, &fields::CHARGE, &mut draft.user);
         fields::customer(object, &mut draft.user);
@@ -97,6 +100,16 @@ impl Stripe {
 
 fn change(event: &Value, currency: Currency) -> Draft {
     Draft { time: fields::time(event), currency: Some(currency.code().to_owned()), ..Draft::named(REFUND) }
+}
+
+/// Whether that is no refund, but what a capture in part left of the reservation: Stripe books it as one.
+///
+/// Source: github.com/woocommerce/woocommerce-gateway-stripe/pull/861, read 2026-11-20.
+fn released(event: &Value, charge: &Value, refunded: Decimal, currency: Currency) -> Result<bool, Refusal> {
+    let before = fields::amount(event, "/data/previous_attributes/amount_refunded", currency)?;
+    let reserved = fields::amount(charge, "/amount", currency)?;
+    let rest = reserved.zip(fields::amount(charge, "/amount_captured", currency)?).map(|(all, taken)| all - taken);
+    Ok(before.is_none_or(|before| before.is_zero()) && rest == Some(refunded))
 }
 
 /// What a charge tells of its refund.

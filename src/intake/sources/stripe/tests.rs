@@ -14,7 +14,7 @@ use crate::{
 };
 
 const CONFIG: &str = "secrets = ['whsec_test']";
-/// Vector: reference/webhooks.md, "Signature test vectors"; the same as the SDK for Python makes.
+/// Vector: as the SDK for Python makes it.
 const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
 const SIGNED_AT: i64 = 1_700_000_000;
 const SIGNATURE: &str = "538db16f9675066496a0eee00bd0ab5b6973f398faaab74a6890bad1fb17ab9f";
@@ -106,6 +106,18 @@ fn a_first_invoice_and_its_checkout_are_one_conversion() {
 }
 
 #[test]
+fn what_a_capture_in_part_releases_is_no_refund() {
+    let mut event = fixture("refund_part_1");
+    let charge = &mut event["data"]["object"];
+    (charge["amount"], charge["amount_captured"], charge["amount_refunded"]) = (json!(1000), json!(600), json!(400));
+    event["data"]["previous_attributes"]["amount_refunded"] = json!(0);
+    assert_eq!(read(CONFIG, &event)["ignored"], "the rest of what was reserved");
+    event["data"]["object"]["amount_refunded"] = json!(500);
+    event["data"]["previous_attributes"]["amount_refunded"] = json!(400);
+    assert_eq!(read(CONFIG, &event)["event"]["value"], "1.00");
+}
+
+#[test]
 fn both_topics_of_a_refund_are_one_and_its_parts_are_several() {
     let known = |name: &str| {
         let read = of(CONFIG, name);
@@ -178,8 +190,12 @@ fn payments_without_a_checkout_and_manual_invoices_are_a_choice() {
     assert_eq!(of_checkout, shown, "its session has the same transaction");
     let in_person = read_as(|object| object["payment_method_types"] = json!(["card_present", "interac_present"]));
     assert_eq!(in_person["event"]["action_source"], "physical_store");
-    let of_invoices: [fn(&mut Value); 2] = [
+    let of_invoices: [fn(&mut Value); 3] = [
         |object| object["payment_details"]["order_reference"] = json!("in_9"),
+        |object| {
+            object["payment_details"]["order_reference"] = json!("cs_live_9");
+            object["description"] = json!("Subscription creation");
+        },
         |object| object["invoice"] = json!({ "id": "in_8" }),
     ];
     for change in of_invoices {

@@ -56,6 +56,7 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
         paid_statuses: paid_statuses.unwrap_or_else(|| ["processing", "completed"].map(str::to_owned).into()),
         numbering: numbering.unwrap_or_default(),
         report_within: settings.duration("report_within", DAY..=DAY * 400).unwrap_or(DAY * 30),
+        refunds_within: settings.duration("refunds_within", DAY..=DAY * 400).unwrap_or(DAY * 60),
         test_events: common.test_events,
     };
     let api = Api::read(settings);

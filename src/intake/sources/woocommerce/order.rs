@@ -30,6 +30,9 @@ pub(super) struct Orders {
     pub(super) numbering: Numbering,
     /// How long after its payment a change of an order reports its purchase.
     pub(super) report_within: Duration,
+    /// How long after its payment a change of an order reports its refunds. They carry no date: a change that comes when
+    /// nobody remembers them any more would tell them as new.
+    pub(super) refunds_within: Duration,
     /// What becomes of orders paid in the payment service's test mode.
     pub(super) test_events: TestEvents,
 }
@@ -77,9 +80,14 @@ impl Orders {
             Worth::Total => total,
             Worth::Subtotal => total.map(|total| goods(&order, total)).transpose()?,
         };
-        let late = changed_at.zip(paid_at).is_some_and(|(changed, paid)| changed.since(paid) > self.report_within);
+        let over = |within| changed_at.zip(paid_at).is_some_and(|(changed, paid)| changed.since(paid) > within);
+        let (late, late_refunds) = (over(self.report_within), over(self.refunds_within));
         let mut reports = Vec::new();
         for (refund, value) in self.shares(&order, refunds, total.zip(value)) {
+            if late_refunds {
+                reports.push(Report::ignored(topic, "refund of an order paid long before this change"));
+                continue;
+            }
             let draft = Draft { time: changed_at, value: Some(value), ..self.about("refund", &order) };
             let mut body = order.clone();
             body["refund"] = json::list(&order, "/refunds")

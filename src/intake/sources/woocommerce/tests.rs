@@ -12,7 +12,7 @@ use crate::{
 
 const CONFIG: &str = "secrets = ['shhh']";
 const BODY: &[u8] = br#"{"id":1,"email":"a@b.test"}"#;
-/// Vector: reference/webhooks.md, "Signature test vectors".
+/// Vector: computed outside this code, with the vendor\'s own package where there is one.
 const RIGHT: &str = "zQdA7ZHzZssYqlV6Q10c0hAO9fljbQQWpOBQHUKdbfA=";
 
 #[test]
@@ -156,7 +156,7 @@ fn what_is_refused_is_answered_like_success_since_nothing_is_repeated() {
 
 #[test]
 fn wrong_settings_are_told() {
-    let text = "secrets = []\nvalue = 'net'\npaid_statuses = ['']\ntransaction_id = 'key'\nreport_within = '1h'\n\
+    let text = "secrets = []\nvalue = 'net'\npaid_statuses = ['']\ntransaction_id = 'key'\nreport_within = '1h'\nrefunds_within = '1h'\n\
                 api = { url = 'shop', key = 'a b' }\ntolerance = '5m'";
     let common = Common {
         name: crate::model::SourceName::new("shop").expect("valid"),
@@ -167,7 +167,16 @@ fn wrong_settings_are_told() {
     let mut settings = Settings::new("", text.parse().expect("TOML"));
     assert!(build(&common, &mut settings).is_none());
     let keys: Vec<_> = settings.finish().into_iter().map(|problem| problem.key).collect();
-    let wrong = ["secrets", "paid_statuses[0]", "transaction_id", "value", "report_within", "api.url", "api.key"];
+    let wrong = [
+        "secrets",
+        "paid_statuses[0]",
+        "transaction_id",
+        "value",
+        "report_within",
+        "refunds_within",
+        "api.url",
+        "api.key",
+    ];
     assert_eq!(keys, [&wrong[..], &["api.secret", "tolerance"]].concat());
 }
 
