@@ -65,7 +65,8 @@ async fn accept(State(intake): State<Intake>, headers: HeaderMap, body: Body) ->
     let source = match intake.keys.owner(&headers).and_then(|source| typed().map(|()| source)) {
         Ok(source) => source,
         Err(problem) => {
-            tracing::warn!(detail = %problem.detail, "refused a request to /v1/events");
+            // Anybody can have himself refused here: that may not fill the disk.
+            tracing::debug!(detail = %problem.detail, "refused a request to /v1/events");
             discard(body).await;
             return Err(problem);
         }
