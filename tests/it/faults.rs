@@ -187,7 +187,7 @@ async fn kills_under_load_with_every_platform_failing_lose_nothing_and_double_no
         met.extend(stats.faults_met.keys().map(|fault| format!("{name}: {fault}")));
     }
     // Which of them meet whom is left to chance.
-    assert!(met.len() >= 8 && duplicates > 0, "too little went wrong: {duplicates} duplicates, {met:?}");
+    assert!(met.len() >= 6 && duplicates > 0, "too little went wrong: {duplicates} duplicates, {met:?}");
     assert!(relay.terminate());
     let rows: Vec<Value> = setup.rows().iter().map(|row| row.parse().expect("JSON")).collect();
     let rows = ids(&rows, "/event_id");

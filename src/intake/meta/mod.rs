@@ -103,7 +103,8 @@ impl Request {
     async fn take(self, intake: &Intake, trace: &str) -> Result<Taken, Refused> {
         let now = intake.clock.now();
         let anonymous = |refused: Refused| {
-            tracing::warn!(trace, reason = refused.reason, "refused a request in Meta's form");
+            // Anybody can have himself refused: that may not fill the disk.
+            tracing::debug!(trace, reason = refused.reason, "refused a request in Meta's form");
             refused
         };
         let Self { pixel_id, query, headers, body, .. } = self;

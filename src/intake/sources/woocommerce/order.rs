@@ -272,8 +272,12 @@ fn action_source(order: &Value) -> Option<ActionSource> {
 
 /// The browser, and what led to the order.
 fn visit(order: &Value, draft: &mut Draft) {
-    draft.context.ip = json::text(order, "/customer_ip_address").map(Sensitive::new);
-    draft.context.user_agent = json::text(order, "/customer_user_agent").map(Sensitive::new);
+    // Of a renewal or an order at the till they are those of another time, or of the shop.
+    let on_website = draft.action_source.is_none();
+    if on_website {
+        draft.context.ip = json::text(order, "/customer_ip_address").map(Sensitive::new);
+        draft.context.user_agent = json::text(order, "/customer_user_agent").map(Sensitive::new);
+    }
     carried(order, draft);
     for meta in json::list(order, "/meta_data") {
         let Some((key, value)) = json::text(meta, "/key").zip(json::text(meta, "/value")) else { continue };
@@ -291,6 +295,15 @@ fn visit(order: &Value, draft: &mut Draft) {
             draft.landing(&value);
         }
     }
+    if on_website && draft.context.url.is_none() {
+        draft.context.url = json::text(order, "/payment_url").and_then(|url| shop_page(&url)).map(Sensitive::new);
+    }
+}
+
+/// The shop's address, off the page where the order is paid: without a page, Meta takes no sale for one on the website.
+fn shop_page(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
+    Some(format!("{}/", url.origin().ascii_serialization()))
 }
 
 /// What the shop carries along in `meta_data`, and the UTM values of its own attribution.
