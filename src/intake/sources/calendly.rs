@@ -96,7 +96,8 @@ impl Calendly {
         // A paid booking is worth what was paid for it.
         let currency = json::text(payload, "/payment/currency").and_then(|code| Currency::parse(&code).ok());
         if let Some(currency) = currency.filter(|_| json::flag(payload, "/payment/successful")) {
-            draft.value = json::decimal(payload, "/payment/amount").ok().flatten();
+            let amount = json::decimal(payload, "/payment/amount").ok().flatten();
+            draft.value = amount.filter(|amount| !amount.is_sign_negative());
             draft.currency = draft.value.map(|_| currency.code().to_owned());
         }
         let key = json::text(payload, "/uri").map(|uri| tail(&uri).to_owned());

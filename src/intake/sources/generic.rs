@@ -132,7 +132,9 @@ impl Signature {
     ) -> Result<Verified<'a>, Refusal> {
         let missing = no_signature("the header that `signature` names holds no signature in that form");
         let text = header(inbound.headers, &self.header).ok_or_else(|| missing.clone())?;
-        let parts = text.split([',', ' ']).filter_map(|part| part.trim().strip_prefix(self.prefix.as_str()));
+        // Also as a whole: the prefix may be a word with a space behind it.
+        let parts = std::iter::once(text).chain(text.split([',', ' ']));
+        let parts = parts.filter_map(|part| part.trim().strip_prefix(self.prefix.as_str()));
         let given: Vec<[u8; 32]> = parts.filter_map(self.read).take(SIGNATURES_MAX).collect();
         if given.is_empty() {
             return Err(missing);

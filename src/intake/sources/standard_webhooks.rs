@@ -53,7 +53,7 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
 }
 
 /// The id, the time and the signatures, all of one family of headers.
-fn signed<'a>(headers: &'a HeaderMap) -> Option<(&'a str, &'a str, &'a str)> {
+fn signed(headers: &HeaderMap) -> Option<(&str, &str, &str)> {
     FAMILIES.iter().find_map(|family| {
         let part = |name: &str| header(headers, &format!("{family}-{name}"));
         Some((part("id")?, part("timestamp")?, part("signature")?))

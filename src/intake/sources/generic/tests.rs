@@ -56,6 +56,8 @@ fn signatures_are_those_of_the_vectors() {
     let prefix = "secrets = ['shhh']\nsignature = { header = 'x-s', encoding = 'hex', prefix = 'sha256=' }";
     assert_eq!(verdict(prefix, &[("x-s", &format!("sha256={HEX}"))], BODY), None);
     assert_eq!(verdict(prefix, &[("x-s", HEX)], BODY), Some("no_signature"));
+    let word = prefix.replace("sha256=", "HMAC-SHA256 ");
+    assert_eq!(verdict(&word, &[("x-s", &format!("HMAC-SHA256 {HEX}"))], BODY), None);
     let other = hex.replace("'shhh'", "'other'");
     assert_eq!(verdict(&other, &[("x-signature", HEX)], BODY), Some("bad_signature"));
 }

@@ -6,6 +6,7 @@
 //! the event's name as far as it is known. What is not there, null or empty leaves its field as it is.
 
 mod fields;
+mod filters;
 mod language;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use crate::{
     web::{Problem, read_json},
 };
 use fields::{ITEM, is_essential, is_known, shaped};
-pub(super) use language::{Formula, LIST_MAX, unix_time, variables};
+pub(super) use filters::unix_time;
+pub(super) use language::{Formula, LIST_MAX, variables};
 
 /// A whole body of which a report is one entry, for `_root`; its entries share it.
 #[derive(Clone)]
