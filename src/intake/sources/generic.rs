@@ -161,8 +161,8 @@ impl Source for Generic {
     }
 
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-        let form =
-            verified.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let kind = verified.header("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let form = kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let body = if form { fields(verified.body())? } else { json::body(verified.body())? };
         self.shape.parse(body, verified.headers(), None)
     }

@@ -100,7 +100,7 @@ fn a_secret_may_be_presented_instead() {
 #[test]
 fn a_form_reads_as_an_object_of_texts() {
     let source = testing::mapped(&DESCRIPTOR, "secrets = ['x']\nbearer = true");
-    let headers = testing::headers([("content-type", "application/x-www-form-urlencoded; charset=utf-8")]);
+    let headers = testing::headers([("content-type", "application/x-www-form-URLEncoded; charset=utf-8")]);
     let inbound = Inbound { headers: &headers, query: None, body: b"total=49.90&tag=a&tag=b&name=Ada+L%C3%B6w&empty=" };
     let parsed = source.parse(&Verified::trusted(&inbound)).map_err(|refusal| refusal.reason).expect("reads");
     let [Report::Event(told)] = parsed.reports.as_slice() else { panic!("one event") };

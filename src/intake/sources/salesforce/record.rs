@@ -83,7 +83,8 @@ impl<'a> Record<'a> {
             let sale = draft.event.as_deref().is_some_and(crm::is_sale);
             draft.transaction_id = id.filter(|_| sale);
             draft.user.external_ids.extend(self.get("contactid").map(whole_id).map(Raw::new));
-            let currency = self.get("currencyisocode").and_then(|code| Currency::parse(code).ok()).or(currency);
+            // An amount in a currency that is not known is not one in another.
+            let currency = self.get("currencyisocode").map_or(currency, |code| Currency::parse(code).ok());
             crm::worth(draft, &self.get("amount").into(), currency);
         }
         self.person(person, draft);

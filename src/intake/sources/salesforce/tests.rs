@@ -206,6 +206,19 @@ fn a_change_of_an_old_lead_makes_no_new_one() {
 }
 
 #[test]
+fn an_amount_in_an_unknown_currency_is_not_one_in_the_usual() {
+    let source = testing::build(&DESCRIPTOR, &format!("{JSON}\ncurrency = 'EUR'"));
+    let worth = |code: &str| {
+        let body =
+            format!("{{\"Id\": \"0061\", \"StageName\": \"Closed Won\", \"Amount\": 5, \"CurrencyIsoCode\": {code}}}");
+        let read = testing::reads(source.as_ref(), &testing::headers([]), body.as_bytes());
+        read["reports"][0]["event"]["currency"].as_str().map(str::to_owned)
+    };
+    assert_eq!((worth("null").as_deref(), worth("\"usd\"").as_deref()), (Some("EUR"), Some("USD")));
+    assert_eq!(worth("\"QQQ\""), None);
+}
+
+#[test]
 fn the_kind_of_a_record_may_be_written_in_any_case() {
     let source = testing::build(&DESCRIPTOR, JSON);
     let read = testing::reads(source.as_ref(), &testing::headers([]), br#"{"sobject": "lead", "Id": "00Q1"}"#);
