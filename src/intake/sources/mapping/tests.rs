@@ -373,3 +373,22 @@ proptest! {
         prop_assert_eq!(of("t | plus(0)"), right);
     }
 }
+
+/// Each value that does not fit has everything read anew, and is a line in the log.
+#[test]
+fn many_values_that_do_not_fit_cost_little() {
+    let table =
+        "event = \"'purchase'\"\nitems = 'lines'\n\"item.id\" = 'sku'\n\"item.price\" = 'price'\n\"user.email\" = 'to'";
+    let line = json!({"sku": 1, "price": "1,50"});
+    let body = json!({"lines": vec![line; 1000], "to": vec![json!({"a": 1}); 1000]});
+    let (event, left_out) = mapped(table, &body).expect("maps");
+    assert!((MISFITS_MAX..MISFITS_MAX + 4).contains(&left_out.len()), "{}", left_out.len());
+    assert_eq!(event["items"].as_array().map(Vec::len), Some(1000), "with what fits");
+    assert_eq!((&event["items"][999], &event["user"]), (&json!({"id": "1"}), &Value::Null));
+    let few = json!({"lines": [{"sku": 1, "price": "1,50"}, {"sku": 2, "price": "1.50"}]});
+    let (event, left_out) = mapped(table, &few).expect("maps");
+    assert_eq!(
+        (&event["items"][1]["price"], left_out.as_slice()),
+        (&json!("1.50"), &["/items/0/price".to_owned()][..])
+    );
+}
