@@ -274,7 +274,7 @@ fn take_alike(said: &mut Value, pointer: &str) -> bool {
         ["", "items", _, name] => {
             let items = said.get_mut("items").and_then(Value::as_array_mut);
             let fields = items.into_iter().flatten().filter_map(Value::as_object_mut);
-            fields.fold(false, |taken, fields| fields.remove(*name).is_some() || taken)
+            fields.filter_map(|fields| fields.remove(*name)).count() > 0
         }
         _ => {
             let around = pointer.rsplit_once('/').map_or("", |(around, _)| around);

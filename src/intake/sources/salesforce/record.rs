@@ -15,8 +15,8 @@ const PREFIXES: [(&str, &str); 4] = [("00Q", "Lead"), ("006", "Opportunity"), ("
 /// Click ids that a field may be named after, with anything around: `Google_GCLID__c`.
 const CLICKS: [&str; 6] = ["gclid", "gbraid", "wbraid", "fbclid", "msclkid", "ttclid"];
 
-/// How long events are remembered, unless `retention.dedupe` says otherwise.
-const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
+/// How long what happened is surely remembered: `retention.dedupe` is 30 days by default, and a message comes up to a day late.
+const REMEMBERED: Duration = Duration::from_secs(28 * 86_400);
 
 /// The fields of a record, each by its name in lower case without `_` and the `__c` of custom ones; those of a record it
 /// refers to (`Contact.Email`) by both names: `contactemail`.
