@@ -1,5 +1,7 @@
 //! The filters that are not minijinja's own: they count in decimals, pass over what is not there, and make nothing large.
 
+use std::borrow::Cow;
+
 use minijinja::{
     Error, ErrorKind, State, filters,
     value::{Kwargs, Rest, Value as Mini, ValueKind, ValueOrKwargs, from_args},
@@ -115,11 +117,53 @@ pub(super) fn map(state: &mut State, list: Mini, args: Rest<ValueOrKwargs>) -> R
     if !names.is_empty() || !kwargs.has("attribute") {
         return filters::map(state, list, Rest(args.into_iter().map(ValueOrKwargs::from).collect()));
     }
-    let (path, other): (String, Option<Mini>) = (kwargs.get("attribute")?, kwargs.get("default")?);
+    let (path, other): (Mini, Option<Mini>) = (kwargs.get("attribute")?, kwargs.get("default")?);
+    let path = path.to_string();
     kwargs.assert_all_used()?;
     let other = other.unwrap_or(Mini::UNDEFINED);
     let field = |entry| inside(entry, &path).map(|field| if field.is_undefined() { other.clone() } else { field });
     list.try_iter()?.map(field).collect()
+}
+
+/// The entries of a list for a field of which a test holds; an entry without the field has an undefined one.
+pub(super) fn selectattr(
+    state: &mut State,
+    list: &Mini,
+    path: &str,
+    test: Option<Cow<'_, str>>,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Vec<Mini>, Error> {
+    chosen(state, list, path, test.as_deref(), &args.into_values(), true)
+}
+
+/// The entries of a list for a field of which a test does not hold.
+pub(super) fn rejectattr(
+    state: &mut State,
+    list: &Mini,
+    path: &str,
+    test: Option<Cow<'_, str>>,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Vec<Mini>, Error> {
+    chosen(state, list, path, test.as_deref(), &args.into_values(), false)
+}
+
+fn chosen(
+    state: &mut State,
+    list: &Mini,
+    path: &str,
+    test: Option<&str>,
+    args: &[Mini],
+    holds: bool,
+) -> Result<Vec<Mini>, Error> {
+    let mut chosen = Vec::new();
+    for entry in list.try_iter()? {
+        let field = Mini::from(vec![inside(entry.clone(), path)?]);
+        let args = Rest(args.iter().cloned().map(ValueOrKwargs::from).collect());
+        if filters::select(state, field, test.map(Cow::Borrowed), args)?.is_empty() != holds {
+            chosen.push(entry);
+        }
+    }
+    Ok(chosen)
 }
 
 /// Puts another text in the place of one.

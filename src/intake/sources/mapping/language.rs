@@ -14,7 +14,9 @@ use minijinja::{
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::filters::{default, join, map, minor, minus, plus, replace, sum, times, too_large, unix, utc};
+use super::filters::{
+    default, join, map, minor, minus, plus, rejectattr, replace, selectattr, sum, times, too_large, unix, utc,
+};
 
 /// Steps one expression may take: far more than one needs, far less than a loop.
 const FUEL: u64 = 20_000;
@@ -83,12 +85,12 @@ static FILTERS: LazyLock<BTreeMap<&'static str, Mini>> = LazyLock::new(|| {
         ("minus", Mini::from_function(minus)),
         ("plus", Mini::from_function(plus)),
         ("reject", Mini::from_function(filters::reject)),
-        ("rejectattr", Mini::from_function(filters::rejectattr)),
+        ("rejectattr", Mini::from_function(rejectattr)),
         ("replace", Mini::from_function(replace)),
         ("reverse", Mini::from_function(filters::reverse)),
         ("round", Mini::from_function(filters::round)),
         ("select", Mini::from_function(filters::select)),
-        ("selectattr", Mini::from_function(filters::selectattr)),
+        ("selectattr", Mini::from_function(selectattr)),
         ("sort", Mini::from_function(filters::sort)),
         ("split", Mini::from_function(filters::split)),
         ("string", Mini::from_function(filters::string)),

@@ -147,6 +147,11 @@ fn what_is_not_there_in_one_entry_of_a_list_is_passed_over() {
         ("lines | map(attribute='tax.amount', default=0)", json!(["1.5", 0, 0, 2])),
         ("lines | map(attribute='tax.of.0') | first", json!(7)),
         ("lines | map('length') | list", json!([1, 1, 0, 1])),
+        ("lines | selectattr('tax.amount', 'eq', 2) | length", json!(1)),
+        ("lines | selectattr('tax.amount') | length", json!(2)),
+        ("lines | rejectattr('tax.amount') | length", json!(2)),
+        ("lines | rejectattr('tax.amount', 'eq', 2) | length", json!(3)),
+        ("[[1, 2], [3]] | map(attribute=1, default='none')", json!([2, "none"])),
     ] {
         assert_eq!(gives(expression, &body), Ok(Some(expected)), "{expression}");
     }
