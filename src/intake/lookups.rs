@@ -30,6 +30,8 @@ use crate::{
 const CONCURRENCY: usize = 4;
 /// How often it is looked for events that wait and that nobody told us of.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long a source rests that refused a question. It may have refused that one alone: then the others go on.
+const REFUSED_REST: Duration = Duration::from_secs(5);
 /// When to ask again.
 const SCHEDULE: Schedule = Schedule { first: Duration::from_secs(2), max: Duration::from_secs(120) };
 
@@ -44,8 +46,8 @@ pub(super) struct Lookups {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Again {
     wait: Duration,
-    /// The provider wants to be left alone for so long, whatever it would be asked for.
-    all: bool,
+    /// How long the provider is left alone, whatever it would be asked for.
+    rest: Option<Duration>,
 }
 
 /// A lookup that somebody asks for at this moment.
@@ -74,6 +76,8 @@ impl Lookups {
     pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
         let mut plans: BTreeMap<Lookup, Plan> = BTreeMap::new();
         let mut running: BTreeMap<Lookup, UnderWay> = BTreeMap::new();
+        // Until when a source wants to be left alone: also with what comes meanwhile.
+        let mut rests: BTreeMap<SourceName, Time> = BTreeMap::new();
         let mut tasks: JoinSet<(Lookup, u16, Option<Again>)> = JoinSet::new();
         let mut swept: Option<Time> = None;
         loop {
@@ -82,7 +86,7 @@ impl Lookups {
                 swept = Some(now);
                 let waiting: BTreeSet<Lookup> = self.desk.pipeline.lookups().into_iter().collect();
                 plans.retain(|lookup, _| waiting.contains(lookup));
-                waiting.into_iter().for_each(|lookup| begin(&mut plans, &mut running, lookup, now));
+                waiting.into_iter().for_each(|lookup| begin(&mut plans, &mut running, &rests, lookup, now));
             }
             let wait = loop {
                 let (lookup, tries) = match next(&plans, &running) {
@@ -99,7 +103,7 @@ impl Lookups {
                 running.insert(lookup, UnderWay { task: task.id(), again: false });
             };
             tokio::select! {
-                Some(lookup) = self.wanted.recv() => begin(&mut plans, &mut running, lookup, self.desk.clock.now()),
+                Some(lookup) = self.wanted.recv() => begin(&mut plans, &mut running, &rests, lookup, self.desk.clock.now()),
                 Some(done) = tasks.join_next() => {
                     let (lookup, tries, again) = match done {
                         Ok(done) => done,
@@ -112,13 +116,15 @@ impl Lookups {
                     let more = running.remove(&lookup).is_some_and(|under_way| under_way.again);
                     let now = self.desk.clock.now();
                     match again {
-                        Some(Again { wait, all }) => {
-                            let due = now.plus(wait);
-                            let of_source = plans.iter_mut().filter(|(other, _)| all && other.source == lookup.source);
-                            of_source.for_each(|(_, plan)| plan.due = plan.due.max(due));
-                            plans.insert(lookup, Plan { tries: tries.saturating_add(1), due });
+                        Some(Again { wait, rest }) => {
+                            if let Some(until) = rest.map(|rest| now.plus(rest)) {
+                                let of_source = plans.iter_mut().filter(|(other, _)| other.source == lookup.source);
+                                of_source.for_each(|(_, plan)| plan.due = plan.due.max(until));
+                                rests.insert(lookup.source.clone(), until);
+                            }
+                            plans.insert(lookup, Plan { tries: tries.saturating_add(1), due: now.plus(wait) });
                         }
-                        None if more => begin(&mut plans, &mut running, lookup, now),
+                        None if more => begin(&mut plans, &mut running, &rests, lookup, now),
                         None => {}
                     }
                 }
@@ -129,12 +135,19 @@ impl Lookups {
     }
 }
 
-/// Plans a lookup, unless it is planned; one that is under way comes once more after it.
-fn begin(plans: &mut BTreeMap<Lookup, Plan>, running: &mut BTreeMap<Lookup, UnderWay>, lookup: Lookup, now: Time) {
+/// Plans a lookup, unless it is planned, for when its source may be asked; one that is under way comes once more after it.
+fn begin(
+    plans: &mut BTreeMap<Lookup, Plan>,
+    running: &mut BTreeMap<Lookup, UnderWay>,
+    rests: &BTreeMap<SourceName, Time>,
+    lookup: Lookup,
+    now: Time,
+) {
     match running.get_mut(&lookup) {
         Some(under_way) => under_way.again = true,
         None => {
-            plans.entry(lookup).or_insert(Plan { tries: 0, due: now });
+            let due = rests.get(&lookup.source).map_or(now, |&until| until.max(now));
+            plans.entry(lookup).or_insert(Plan { tries: 0, due });
         }
     }
 }
@@ -150,13 +163,14 @@ fn next<'a, T>(plans: &'a BTreeMap<Lookup, Plan>, running: &BTreeMap<Lookup, T>)
 
 /// Asks once; when to ask again, if that is of use.
 async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) -> Option<Again> {
-    let later = |after, all| Some(Again { wait: SCHEDULE.wait(tries.saturating_add(1), after), all });
+    let wait = |after| SCHEDULE.wait(tries.saturating_add(1), after);
+    let later = || Some(Again { wait: wait(None), rest: None });
     // A source that was taken out: its events go as they are when their time has come.
     let config = desk.sources.get(lookup.source.as_str())?;
     match desk.pipeline.waiting_for(lookup).await {
         Ok(waiting) if waiting.is_empty() => return None,
         Ok(_) => {}
-        Err(error) => return failed(config, &error, later(None, false)),
+        Err(error) => return failed(config, &error, later()),
     }
     let found = match config.source.look_up(fetcher, &lookup.what).await {
         Ok(found) => found,
@@ -164,8 +178,11 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) ->
         Err(error) => {
             desk.tally.not_looked_up(&config.name, desk.clock.now(), &error);
             return match error {
-                FetchError::Later { after, .. } => later(after, after.is_some()),
-                _ => later(Some(SCHEDULE.max), true),
+                FetchError::Later { after, .. } => {
+                    let wait = wait(after);
+                    Some(Again { wait, rest: after.map(|_| wait) })
+                }
+                _ => Some(Again { wait: wait(Some(SCHEDULE.max)), rest: Some(REFUSED_REST) }),
             };
         }
     };
@@ -173,12 +190,12 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher, lookup: &Lookup, tries: u16) ->
     // As they are now: meanwhile, second reports may have told more of them.
     let waiting = match desk.pipeline.waiting_for(lookup).await {
         Ok(waiting) => waiting,
-        Err(error) => return failed(config, &error, later(None, false)),
+        Err(error) => return failed(config, &error, later()),
     };
     for waiting in waiting {
         let learnt = found.as_ref().and_then(|told| learnt(config, told, &waiting, desk.clock.now()));
         if let Err(error) = desk.pipeline.looked_up(waiting, learnt).await {
-            return failed(config, &error, later(None, false));
+            return failed(config, &error, later());
         }
     }
     None
@@ -224,263 +241,4 @@ pub(super) fn lookups(desk: Desk, fetcher: Fetcher) -> Option<Lookups> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::VecDeque, sync::Mutex};
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::{
-        delivery, destinations,
-        intake::{
-            Draft, Tally,
-            sources::{Inbound, Parsed, Refusal, Report, Source, Verified},
-        },
-        model::{
-            Choice, Consent, DestinationId, DestinationName, EventId, EventName, JoinedBy, MockClock, NewState,
-            Observation, Raw, Utm, Visit, VisitorId, WaitReason,
-        },
-        pipeline::{self, Pipeline, Route},
-        store::{Stores, conformance, memory},
-    };
-
-    const NOW: Time = Time::from_secs(1_795_165_200);
-    const LIMIT: Duration = Duration::from_secs(600);
-
-    /// Answers lookups from a list.
-    struct Crm(Mutex<VecDeque<Result<Option<Told>, FetchError>>>);
-
-    #[async_trait]
-    impl Source for Crm {
-        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
-            Ok(Verified::trusted(inbound))
-        }
-
-        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
-        }
-
-        async fn look_up(&self, _fetcher: &Fetcher, what: &str) -> Result<Option<Told>, FetchError> {
-            assert_eq!(what, "deal/7");
-            self.0.lock().expect("not poisoned").pop_front().unwrap_or(Err(FetchError::Gone))
-        }
-    }
-
-    fn contact() -> Told {
-        let mut draft = Draft { visitor_id: Some("v-1".into()), ..Draft::default() };
-        draft.user.emails = vec![Raw::new("ada@example.com")];
-        draft.value = Some(rust_decimal::Decimal::TEN);
-        draft.currency = Some("EUR".into());
-        Told::new(draft, serde_json::json!({ "id": 7 }))
-    }
-
-    fn desk(stores: &Stores, answers: Vec<Result<Option<Told>, FetchError>>, ids: &[DestinationId]) -> Desk {
-        desk_of(stores, Arc::new(Crm(Mutex::new(answers.into()))), ids, destinations::OnUnknownConsent::Send)
-    }
-
-    fn desk_of(
-        stores: &Stores,
-        source: Arc<dyn Source>,
-        ids: &[DestinationId],
-        on_unknown_consent: destinations::OnUnknownConsent,
-    ) -> Desk {
-        let [purchase, refund] = ["purchase", "refund"].map(|name| EventName::new(name).expect("valid"));
-        let name = DestinationName::new("out").expect("valid");
-        let kind = destinations::REGISTRY.iter().find(|kind| kind.kind == "file").expect("is known");
-        let common = destinations::Common {
-            name: name.clone(),
-            events: [(purchase.clone(), "Purchase".to_owned()), (refund.clone(), "Refund".to_owned())].into(),
-            hold_after_click: None,
-            fallback_for: None,
-        };
-        let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
-        let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
-        let events = [purchase, refund].into();
-        let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
-        let clock = Arc::new(MockClock::at(NOW));
-        let config = pipeline::Config { default_country: None, wait_for_visit: Duration::from_secs(30) };
-        let outcomes = delivery::Metrics::default();
-        let pipeline = Arc::new(Pipeline::new(stores.clone(), vec![route], config, Arc::clone(&clock) as _, outcomes));
-        let crm = SourceName::new("crm").expect("valid");
-        let config =
-            SourceConfig { name: crm, kind: "test", source, map: None, reconcile: None, transaction_prefix: None };
-        let sources = Arc::new([("crm".to_owned(), config)].into());
-        Desk { pipeline, clock, tally: Tally::default(), body_bytes_max: 1024, sources }
-    }
-
-    /// A deal without its contact, accepted.
-    async fn deal(desk: &Desk) -> Lookup {
-        let draft = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
-        let config = &desk.sources["crm"];
-        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
-        let taken =
-            desk.take(config, &axum::http::HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
-        assert_eq!(taken.accepted, ["crm:purchase:7"]);
-        desk.pipeline.lookups().pop().expect("is awaited")
-    }
-
-    async fn stores(disk: &memory::SimulatedDisk) -> (Stores, Vec<DestinationId>) {
-        let stores = memory::open(disk.clone(), conformance::config("unused".as_ref())).expect("opens");
-        let ids = stores.events.register(&[DestinationName::new("out").expect("valid")]).await.expect("registers");
-        (stores, ids)
-    }
-
-    #[tokio::test]
-    async fn what_is_learnt_is_sent_and_nothing_is_sent_before() {
-        let disk = memory::SimulatedDisk::default();
-        let (first, ids) = stores(&disk).await;
-        deal(&desk(&first, Vec::new(), &ids)).await;
-        drop(first);
-        // The power goes before anybody was asked.
-        let (stores, ids) = stores(&disk.after_power_cut(0)).await;
-        let later = FetchError::Later { why: "the provider answered 503".into(), after: Some(Duration::from_secs(9)) };
-        let desk = desk(&stores, vec![Err(later), Ok(Some(contact()))], &ids);
-        let lookup = desk.pipeline.lookups().pop().expect("is still awaited");
-        let lease = || stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT));
-        assert!(lease().await.expect("leases").is_empty(), "waits");
-        let fetcher = Fetcher::new().expect("TLS");
-        let again = attempt(&desk, &fetcher, &lookup, 0).await.expect("to be asked again").wait;
-        assert!(again >= Duration::from_secs(9), "{again:?}");
-        assert!(desk.tally.counts()[0].1.lookup_failure.is_some());
-        assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
-        assert!(desk.tally.counts()[0].1.lookup_failure.is_none() && desk.pipeline.lookups().is_empty());
-        let leased = lease().await.expect("leases");
-        let event = &leased[0].event;
-        assert_eq!((event.user.emails.len(), event.money.is_some(), event.time), (1, true, NOW));
-        assert_eq!(event.visitor_id.as_ref().map(|id| id.as_str()), Some("v-1"));
-        assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None, "nothing waits for it any more");
-    }
-
-    #[tokio::test]
-    async fn a_visit_that_comes_while_the_source_is_asked_counts_whatever_it_answers() {
-        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
-        let source = Arc::new(Crm(Mutex::new([Err(FetchError::Gone)].into())));
-        let desk = desk_of(&stores, source, &ids, destinations::OnUnknownConsent::Skip);
-        let draft =
-            Draft { transaction_id: Some("7".into()), visitor_id: Some("v-1".into()), ..Draft::named("purchase") };
-        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..Told::new(draft, serde_json::json!({})) };
-        let config = &desk.sources["crm"];
-        desk.take(config, &axum::http::HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
-        let seen = Observation {
-            visitor_id: VisitorId::new("v-1").expect("valid"),
-            visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
-            clicks: Vec::new(),
-            cookies: Default::default(),
-            consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted },
-            ip: None,
-            user_agent: None,
-            keys: Vec::new(),
-        };
-        desk.pipeline.visit(seen).await.expect("stores");
-        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
-        let fetcher = Fetcher::new().expect("TLS");
-        assert_eq!(attempt(&desk, &fetcher, &lookup, 0).await, None);
-        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
-        assert_eq!(leased.len(), 1, "the visit brought the consent");
-        assert_eq!(leased[0].event.joined_by, Some(JoinedBy::VisitorId));
-    }
-
-    /// Answers when it is told to.
-    #[derive(Default)]
-    struct Slow {
-        asked: tokio::sync::Notify,
-        go: tokio::sync::Notify,
-    }
-
-    #[async_trait]
-    impl Source for Slow {
-        fn verify<'a>(&self, inbound: &'a Inbound<'a>, _now: Time) -> Result<Verified<'a>, Refusal> {
-            Ok(Verified::trusted(inbound))
-        }
-
-        fn parse(&self, _verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-            Ok(Parsed::one(None, Ok(Report::ignored("test", "not a conversion"))))
-        }
-
-        async fn look_up(&self, _fetcher: &Fetcher, _what: &str) -> Result<Option<Told>, FetchError> {
-            self.asked.notify_one();
-            self.go.notified().await;
-            Ok(Some(contact()))
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_second_report_tells_while_the_source_is_asked_counts() {
-        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
-        let source = Arc::new(Slow::default());
-        let desk = desk_of(&stores, Arc::clone(&source) as _, &ids, destinations::OnUnknownConsent::Skip);
-        let lookup = deal(&desk).await;
-        let asking = tokio::spawn({
-            let desk = desk.clone();
-            async move { attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await }
-        });
-        source.asked.notified().await;
-        let mut again = Draft { transaction_id: Some("7".into()), ..Draft::named("purchase") };
-        again.consent = Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted };
-        let again = Told::new(again, serde_json::json!({}));
-        let config = &desk.sources["crm"];
-        let taken =
-            desk.take(config, &axum::http::HeaderMap::new(), None, vec![again.into()], NOW).await.expect("works");
-        assert_eq!(taken.duplicates, ["crm:purchase:7"]);
-        source.go.notify_one();
-        assert_eq!(asking.await.expect("ends"), None);
-        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
-        assert_eq!(leased.len(), 1, "the second report brought the consent");
-        assert_eq!(leased[0].event.user.emails.len(), 1);
-    }
-
-    #[test]
-    fn a_source_that_does_not_answer_keeps_no_other_waiting() {
-        let lookup = |source: &str, what: usize| Lookup {
-            source: SourceName::new(source).expect("valid"),
-            what: what.to_string(),
-        };
-        let plan = |due| Plan { tries: 0, due };
-        let mut plans: BTreeMap<_, _> = (0..100).map(|i| (lookup("dead", i), plan(NOW))).collect();
-        plans.insert(lookup("well", 1), plan(NOW.plus(LIMIT)));
-        let mut running = BTreeMap::new();
-        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("dead"));
-        running.extend((100..100 + CONCURRENCY).map(|i| (lookup("dead", i), ())));
-        assert_eq!(next(&plans, &running).map(|(lookup, _)| lookup.source.as_str()), Some("well"));
-    }
-
-    #[tokio::test]
-    async fn a_refund_learns_which_purchase_it_is_of() {
-        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
-        let invoice = Draft { transaction_id: Some("in_1".into()), ..Draft::named("refund") };
-        let desk = desk(&stores, vec![Ok(Some(Told::new(invoice, serde_json::Value::Null)))], &ids);
-        let told = Told::new(Draft::named("refund"), serde_json::json!({})).keyed("re_1");
-        let told = Told { lookup: Some(("deal/7".to_owned(), LIMIT)), ..told };
-        let config = &desk.sources["crm"];
-        let taken =
-            desk.take(config, &axum::http::HeaderMap::new(), Some("d-1"), vec![told.into()], NOW).await.expect("works");
-        assert_eq!(taken.accepted, ["crm:refund:re_1"]);
-        let lookup = desk.pipeline.lookups().pop().expect("is awaited");
-        assert_eq!(attempt(&desk, &Fetcher::new().expect("TLS"), &lookup, 0).await, None);
-        let transaction = crate::model::TransactionId::new("in_1").expect("valid");
-        let changes = stores.events.changes(&transaction).await.expect("reads");
-        assert_eq!(changes.iter().map(|refund| refund.event_id.as_str()).collect::<Vec<_>>(), ["crm:refund:re_1"]);
-    }
-
-    #[tokio::test]
-    async fn an_event_goes_as_it_is_when_nothing_is_to_be_had_or_the_wait_is_over() {
-        let (stores, ids) = stores(&memory::SimulatedDisk::default()).await;
-        let answers = vec![Err(FetchError::Settings("the provider answered 401".into())), Err(FetchError::Gone)];
-        let desk = desk(&stores, answers, &ids);
-        let lookup = deal(&desk).await;
-        let timeline = stores.events.timeline(&EventId::new("crm:purchase:7").expect("valid")).await.expect("reads");
-        let NewState::Queued { due, wait, .. } = timeline.expect("is there").deliveries[0].start else {
-            panic!("is to be sent");
-        };
-        assert_eq!((due, wait), (NOW.plus(LIMIT), Some(WaitReason::Lookup)));
-        assert_eq!(stores.events.next_due(ids[0]), Some(NOW.plus(LIMIT)), "whatever becomes of the lookup");
-        let fetcher = Fetcher::new().expect("TLS");
-        assert!(
-            attempt(&desk, &fetcher, &lookup, 0).await.expect("a token can be corrected").wait
-                >= Duration::from_secs(60)
-        );
-        assert_eq!(attempt(&desk, &fetcher, &lookup, 1).await, None);
-        let leased = stores.events.lease(ids[0], 9, NOW, NOW.plus(LIMIT)).await.expect("leases");
-        assert_eq!(leased.len(), 1, "due at once");
-    }
-}
+mod tests;

@@ -19,6 +19,8 @@ use crate::model::{SourceName, Time, looks_like_contact_data};
 const WORDS_MAX: usize = 64;
 /// Refusals of one source that are warned of in one second; more are counted, and logged at level debug.
 const LOGGED_MAX: u32 = 20;
+/// Seconds that a request may take from its first byte to its refusal; what is older still was refused before the clock was set back.
+const SLOWEST_S: i64 = 120;
 /// Longer topics and delivery ids are cut.
 const WORD_BYTES_MAX: usize = 64;
 
@@ -174,8 +176,10 @@ impl Tally {
         self.refused.get_or_create(&RefusedLabels { source: source.to_string(), reason: reason.to_owned() }).inc();
         self.with(source, |counts| {
             // Anybody can have himself refused: that may not fill the disk.
-            counts.logged =
-                if counts.logged.0 == at.as_secs() { (at.as_secs(), counts.logged.1 + 1) } else { (at.as_secs(), 1) };
+            // Requests end in another order than they came: those of two seconds take turns, and are no new second each.
+            let second = at.as_secs();
+            let same = (0..=SLOWEST_S).contains(&counts.logged.0.saturating_sub(second));
+            counts.logged = if same { (counts.logged.0, counts.logged.1 + 1) } else { (second, 1) };
             match counts.logged.1 {
                 0..=LOGGED_MAX => {
                     tracing::warn!(%source, delivery_id, reason, detail, "refused what a source sent");
@@ -248,4 +252,25 @@ pub(super) fn word(text: &str) -> String {
     // Ids are long numbers often enough; only what names somebody is hidden, also if that is behind the cut.
     let names = text.contains('@') || text.to_ascii_lowercase().contains("%40");
     if names || (looks_like_contact_data(&plain) && plain.starts_with('+')) { "…".to_owned() } else { plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_two_seconds_that_take_turns_do_not_fill_the_log() {
+        let (tally, source) = (Tally::default(), SourceName::new("shop").expect("valid"));
+        let logged = |second: i64| {
+            tally.refused(&source, Time::from_secs(second), None, "body", "is too slow");
+            tally.counts()[0].1.logged
+        };
+        for _ in 0..50 {
+            logged(1000);
+            logged(1001);
+        }
+        assert_eq!(logged(1001), (1001, 100), "but for the first, of the second before");
+        assert_eq!(logged(1002), (1002, 1));
+        assert_eq!(logged(10), (10, 1), "the clock was set back");
+    }
 }

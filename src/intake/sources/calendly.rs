@@ -83,8 +83,9 @@ impl Calendly {
             return Ok(Report::ignored(topic, "not a conversion"));
         }
         let payload = json::at(&body, "/payload").unwrap_or(&Value::Null);
-        // A new time is the same booking: it came as canceled, with `rescheduled`, and is created anew with its predecessor.
-        if json::flag(payload, "/rescheduled") || json::text(payload, "/old_invitee").is_some() {
+        // A new time is the same booking: it is created anew with its predecessor. `rescheduled` is what the predecessor says:
+        // told late, it is the booking all the same.
+        if json::text(payload, "/old_invitee").is_some() {
             return Ok(Report::ignored(topic, "rescheduled"));
         }
         let mut draft = Draft {
@@ -96,7 +97,8 @@ impl Calendly {
         // A paid booking is worth what was paid for it.
         let currency = json::text(payload, "/payment/currency").and_then(|code| Currency::parse(&code).ok());
         if let Some(currency) = currency.filter(|_| json::flag(payload, "/payment/successful")) {
-            draft.value = json::decimal(payload, "/payment/amount").ok().flatten();
+            let amount = json::decimal(payload, "/payment/amount").ok().flatten();
+            draft.value = amount.filter(|amount| !amount.is_sign_negative());
             draft.currency = draft.value.map(|_| currency.code().to_owned());
         }
         let key = json::text(payload, "/uri").map(|uri| tail(&uri).to_owned());
@@ -194,6 +196,24 @@ mod tests {
         let inbound = Inbound { headers: &headers, query: None, body: BODY };
         let refused = other.verify(&inbound, Time::from_secs(now)).err();
         assert_eq!(refused.map(|refusal| refusal.reason), Some("bad_signature"));
+    }
+
+    #[test]
+    fn a_booking_that_is_told_after_it_was_moved_counts_and_its_new_time_does_not() {
+        let source = testing::build(&DESCRIPTOR, "secrets = ['x']");
+        let report = |more: &str| {
+            let body = format!(
+                "{{\"event\": \"invitee.created\", \"payload\": {{\"uri\": \"https://x.test/invitees/A\", {more}}}}}"
+            );
+            let read = testing::reads(source.as_ref(), &testing::headers([]), body.as_bytes());
+            read["reports"][0].clone()
+        };
+        let late = report(r#""rescheduled": true, "old_invitee": null, "new_invitee": "https://x.test/invitees/B""#);
+        assert_eq!((&late["event"]["event"], &late["key"]), (&Value::from("schedule"), &Value::from("A")));
+        let moved = report(r#""rescheduled": false, "old_invitee": "https://x.test/invitees/0""#);
+        assert_eq!(moved["ignored"], "rescheduled");
+        let given_back = report(r#""payment": {"successful": true, "amount": -5, "currency": "EUR"}"#);
+        assert_eq!(given_back["event"]["value"], Value::Null, "costs no booking");
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Steps {
     pub(super) fn event(&self, step: &str) -> Option<&str> {
         self.0.get(&step.to_ascii_lowercase()).map(String::as_str).filter(|event| *event != IGNORE)
     }
+
+    /// Whether a step is switched off.
+    pub(super) fn ignores(&self, step: &str) -> bool {
+        self.0.get(&step.to_ascii_lowercase()).is_some_and(|event| event == IGNORE)
+    }
 }
 
 /// Reads a table of steps, and of tables inside it: without quotes, the dot of a step makes one.

@@ -132,7 +132,9 @@ impl Signature {
     ) -> Result<Verified<'a>, Refusal> {
         let missing = no_signature("the header that `signature` names holds no signature in that form");
         let text = header(inbound.headers, &self.header).ok_or_else(|| missing.clone())?;
-        let parts = text.split([',', ' ']).filter_map(|part| part.trim().strip_prefix(self.prefix.as_str()));
+        // Also as a whole: the prefix may be a word with a space behind it.
+        let parts = std::iter::once(text).chain(text.split([',', ' ']));
+        let parts = parts.filter_map(|part| part.trim().strip_prefix(self.prefix.as_str()));
         let given: Vec<[u8; 32]> = parts.filter_map(self.read).take(SIGNATURES_MAX).collect();
         if given.is_empty() {
             return Err(missing);
@@ -159,8 +161,8 @@ impl Source for Generic {
     }
 
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-        let form =
-            verified.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let kind = verified.header("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let form = kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let body = if form { fields(verified.body())? } else { json::body(verified.body())? };
         self.shape.parse(body, verified.headers(), None)
     }

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::http::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
@@ -52,9 +53,9 @@ fn build(common: &Common, settings: &mut Settings) -> Option<Arc<dyn Source>> {
 }
 
 /// The id, the time and the signatures, all of one family of headers.
-fn headers<'a>(inbound: &Inbound<'a>) -> Option<(&'a str, &'a str, &'a str)> {
+fn signed(headers: &HeaderMap) -> Option<(&str, &str, &str)> {
     FAMILIES.iter().find_map(|family| {
-        let part = |name: &str| header(inbound.headers, &format!("{family}-{name}"));
+        let part = |name: &str| header(headers, &format!("{family}-{name}"));
         Some((part("id")?, part("timestamp")?, part("signature")?))
     })
 }
@@ -62,7 +63,7 @@ fn headers<'a>(inbound: &Inbound<'a>) -> Option<(&'a str, &'a str, &'a str)> {
 impl Source for StandardWebhooks {
     fn verify<'a>(&self, inbound: &'a Inbound<'a>, now: Time) -> Result<Verified<'a>, Refusal> {
         let missing = "the headers webhook-id, webhook-timestamp and webhook-signature (or svix-…) are not all there";
-        let (id, timestamp, signatures) = headers(inbound).ok_or_else(|| no_signature(missing))?;
+        let (id, timestamp, signatures) = signed(inbound.headers).ok_or_else(|| no_signature(missing))?;
         let signed_at = timestamp.parse().ok().map(Time::from_secs);
         let signed_at = signed_at.ok_or_else(|| no_signature("the timestamp header holds no seconds since 1970"))?;
         let given: Vec<[u8; 32]> = signatures
@@ -79,7 +80,9 @@ impl Source for StandardWebhooks {
     }
 
     fn parse(&self, verified: &Verified<'_>) -> Result<Parsed, Refusal> {
-        let id = FAMILIES.iter().find_map(|family| verified.header(&format!("{family}-id")));
+        // The one that was signed: another could be put beside it, and what was recorded would count again.
+        let signed = signed(verified.headers()).map(|(id, _, _)| id);
+        let id = signed.or_else(|| FAMILIES.iter().find_map(|family| verified.header(&format!("{family}-id"))));
         self.shape.parse(json::body(verified.body())?, verified.headers(), id.map(str::to_owned))
     }
 }
@@ -145,6 +148,16 @@ mod tests {
         let read = testing::reads(source.as_ref(), &headers, BODY);
         assert_eq!(read["delivery_id"], "msg_1");
         assert_eq!(read["reports"].as_array().map(Vec::len), Some(1));
+        let headers = testing::headers([
+            ("svix-id", "msg_1"),
+            ("svix-timestamp", "1700000000"),
+            ("svix-signature", RIGHT),
+            ("webhook-id", "unsigned"),
+        ]);
+        let inbound = Inbound { headers: &headers, query: None, body: BODY };
+        let verified = source.verify(&inbound, Time::from_secs(1_700_000_000)).map_err(|refusal| refusal.reason);
+        let parsed = source.parse(&verified.expect("is signed")).map_err(|refusal| refusal.reason).expect("reads");
+        assert_eq!(parsed.delivery_id.as_deref(), Some("msg_1"), "the one that was signed");
     }
 
     #[test]

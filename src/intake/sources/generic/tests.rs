@@ -56,6 +56,8 @@ fn signatures_are_those_of_the_vectors() {
     let prefix = "secrets = ['shhh']\nsignature = { header = 'x-s', encoding = 'hex', prefix = 'sha256=' }";
     assert_eq!(verdict(prefix, &[("x-s", &format!("sha256={HEX}"))], BODY), None);
     assert_eq!(verdict(prefix, &[("x-s", HEX)], BODY), Some("no_signature"));
+    let word = prefix.replace("sha256=", "HMAC-SHA256 ");
+    assert_eq!(verdict(&word, &[("x-s", &format!("HMAC-SHA256 {HEX}"))], BODY), None);
     let other = hex.replace("'shhh'", "'other'");
     assert_eq!(verdict(&other, &[("x-signature", HEX)], BODY), Some("bad_signature"));
 }
@@ -98,7 +100,7 @@ fn a_secret_may_be_presented_instead() {
 #[test]
 fn a_form_reads_as_an_object_of_texts() {
     let source = testing::mapped(&DESCRIPTOR, "secrets = ['x']\nbearer = true");
-    let headers = testing::headers([("content-type", "application/x-www-form-urlencoded; charset=utf-8")]);
+    let headers = testing::headers([("content-type", "application/x-www-form-URLEncoded; charset=utf-8")]);
     let inbound = Inbound { headers: &headers, query: None, body: b"total=49.90&tag=a&tag=b&name=Ada+L%C3%B6w&empty=" };
     let parsed = source.parse(&Verified::trusted(&inbound)).map_err(|refusal| refusal.reason).expect("reads");
     let [Report::Event(told)] = parsed.reports.as_slice() else { panic!("one event") };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::language::unix_time;
+use super::filters::unix_time;
 use crate::model::parse_decimal;
 
 /// The fields that are no tables. `item.…` are those of each entry of `items`.
@@ -120,11 +120,18 @@ pub(super) fn shaped(field: &str, value: Value) -> Option<Value> {
     }
 }
 
-/// A text that says something, without spaces around it; a number is the text it is written as.
+/// Whole numbers above this are no longer told apart: two ids of 20 digits would be one.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A text that says something, without spaces around it; a number is the text it is written as. One that was too long to be
+/// kept exact stays a number, which no field with a text takes.
 fn text(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(Value::from),
+        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|double| double.abs() >= EXACT_MAX) => {
+            Some(number.into())
+        }
         Value::Number(number) => {
             let text = number.to_string();
             Some(text.strip_suffix(".0").unwrap_or(&text).into())

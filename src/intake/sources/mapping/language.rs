@@ -9,13 +9,14 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use axum::http::HeaderMap;
 use minijinja::{
     Environment, Error, ErrorKind, Expression, State, UndefinedBehavior, filters, tests,
-    value::{Kwargs, Rest, Value as Mini, ValueKind, ValueOrKwargs},
+    value::{Rest, Value as Mini, ValueKind, ValueOrKwargs},
 };
-use rust_decimal::Decimal;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::model::{Currency, Money, Time, parse_decimal};
+use super::filters::{
+    default, join, map, minor, minus, plus, rejectattr, replace, selectattr, sum, times, too_large, unix, utc,
+};
 
 /// Steps one expression may take: far more than one needs, far less than a loop.
 const FUEL: u64 = 20_000;
@@ -29,8 +30,6 @@ const RESULT_BYTES_MAX: usize = 64 << 10;
 const ARGUMENT_BYTES_MAX: usize = 1 << 20;
 /// Entries of a list that a filter takes, and that `each` gives.
 pub(in crate::intake::sources) const LIST_MAX: usize = 1000;
-/// What `replace` and `join` make: the longest of our fields, an address.
-const TEXT_BYTES_MAX: usize = 8 << 10;
 /// What a number, a key or an empty text weighs against these limits.
 const NODE_BYTES: usize = 8;
 /// Levels of lists and objects that a result may nest.
@@ -40,6 +39,28 @@ const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorizati
 
 /// Words that may stand before an opening bracket.
 const WORDS: [&str; 7] = ["and", "or", "not", "in", "is", "if", "else"];
+
+/// The tests behind `is`, by name.
+const TESTS: [&str; 18] = [
+    "defined",
+    "undefined",
+    "none",
+    "true",
+    "false",
+    "number",
+    "string",
+    "sequence",
+    "mapping",
+    "startingwith",
+    "endingwith",
+    "in",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+];
 
 /// The filters, by name.
 static FILTERS: LazyLock<BTreeMap<&'static str, Mini>> = LazyLock::new(|| {
@@ -57,19 +78,19 @@ static FILTERS: LazyLock<BTreeMap<&'static str, Mini>> = LazyLock::new(|| {
         ("length", Mini::from_function(filters::length)),
         ("list", Mini::from_function(filters::list)),
         ("lower", Mini::from_function(filters::lower)),
-        ("map", Mini::from_function(filters::map)),
+        ("map", Mini::from_function(map)),
         ("max", Mini::from_function(filters::max)),
         ("min", Mini::from_function(filters::min)),
         ("minor", Mini::from_function(minor)),
         ("minus", Mini::from_function(minus)),
         ("plus", Mini::from_function(plus)),
         ("reject", Mini::from_function(filters::reject)),
-        ("rejectattr", Mini::from_function(filters::rejectattr)),
+        ("rejectattr", Mini::from_function(rejectattr)),
         ("replace", Mini::from_function(replace)),
         ("reverse", Mini::from_function(filters::reverse)),
         ("round", Mini::from_function(filters::round)),
         ("select", Mini::from_function(filters::select)),
-        ("selectattr", Mini::from_function(filters::selectattr)),
+        ("selectattr", Mini::from_function(selectattr)),
         ("sort", Mini::from_function(filters::sort)),
         ("split", Mini::from_function(filters::split)),
         ("string", Mini::from_function(filters::string)),
@@ -262,6 +283,9 @@ fn look_over(text: &str) -> Result<(), String> {
                 let known: Vec<&str> = FILTERS.keys().copied().collect();
                 return Err(format!("names a filter that there is not; known: {}", known.join(", ")));
             }
+            if (word == "is" && token != "not" || after_is && word == "not") && !TESTS.contains(&token) {
+                return Err(format!("names a test that there is not behind `is`; known: {}", TESTS.join(", ")));
+            }
             after_pipe = word == "|";
             after_is = word == "is" || (after_is && word == "not");
             word = token;
@@ -286,10 +310,6 @@ fn quoted(text: &str, quote: char) -> usize {
         }
     }
     text.len()
-}
-
-fn too_large() -> Error {
-    Error::new(ErrorKind::InvalidOperation, "too large")
 }
 
 /// Takes what a value weighs off `left`.
@@ -326,9 +346,11 @@ fn json(value: &Mini, left: &mut usize, depth: usize) -> Result<Value, Error> {
     let inner = || depth.checked_sub(1).ok_or_else(too_large);
     Ok(match value.kind() {
         ValueKind::Undefined | ValueKind::None => Value::Null,
-        ValueKind::Bool | ValueKind::Number => {
-            serde_json::to_value(value).map_err(|_| Error::from(ErrorKind::BadSerialization))?
-        }
+        ValueKind::Bool | ValueKind::Number => match serde_json::to_value(value) {
+            // What is infinite would be written as null.
+            Ok(number) if !number.is_null() => number,
+            _ => return Err(Error::from(ErrorKind::BadSerialization)),
+        },
         ValueKind::String => value.as_str().unwrap_or_default().into(),
         ValueKind::Map => {
             let inner = inner()?;
@@ -345,151 +367,4 @@ fn json(value: &Mini, left: &mut usize, depth: usize) -> Result<Value, Error> {
         }
         _ => return Err(Error::from(ErrorKind::BadSerialization)),
     })
-}
-
-fn wrong() -> Error {
-    Error::from(ErrorKind::InvalidOperation)
-}
-
-fn nothing(value: &Mini) -> bool {
-    value.is_undefined() || value.is_none() || value.as_str().is_some_and(|text| text.trim().is_empty())
-}
-
-/// A number, or a text that is one.
-fn decimal(value: &Mini) -> Result<Decimal, Error> {
-    match value.kind() {
-        ValueKind::Number | ValueKind::String => parse_decimal(&value.to_string()).map_err(|_| wrong()),
-        _ => Err(wrong()),
-    }
-}
-
-/// A number that can be compared, and is written as the decimal it is.
-fn number(decimal: Decimal) -> Mini {
-    let decimal = decimal.normalize();
-    if decimal.is_integer()
-        && let Ok(whole) = i64::try_from(decimal)
-    {
-        return whole.into();
-    }
-    let text = decimal.to_string();
-    match text.parse::<f64>() {
-        // Up to 15 digits a double is written as it was read.
-        Ok(double) if decimal.mantissa().unsigned_abs() < 1_000_000_000_000_000 => double.into(),
-        _ => text.into(),
-    }
-}
-
-/// Counts with two numbers; what is not there is 0 as the second and nothing as the first.
-fn count(a: &Mini, b: &Mini, with: impl FnOnce(Decimal, Decimal) -> Option<Decimal>) -> Result<Mini, Error> {
-    if nothing(a) {
-        return Ok(Mini::UNDEFINED);
-    }
-    let b = if nothing(b) { Decimal::ZERO } else { decimal(b)? };
-    with(decimal(a)?, b).map(number).ok_or_else(wrong)
-}
-
-/// Another value for what is not there, null or empty.
-fn default(value: &Mini, other: &Mini) -> Mini {
-    if nothing(value) { other.clone() } else { value.clone() }
-}
-
-fn plus(a: &Mini, b: &Mini) -> Result<Mini, Error> {
-    count(a, b, Decimal::checked_add)
-}
-
-fn minus(a: &Mini, b: &Mini) -> Result<Mini, Error> {
-    count(a, b, Decimal::checked_sub)
-}
-
-/// Nothing times anything is nothing, not 0.
-fn times(a: &Mini, b: &Mini) -> Result<Mini, Error> {
-    if nothing(b) { Ok(Mini::UNDEFINED) } else { count(a, b, Decimal::checked_mul) }
-}
-
-/// The sum of a list of numbers, or of one field of its entries.
-fn sum(list: &Mini, kwargs: Kwargs) -> Result<Mini, Error> {
-    let attribute: Option<String> = kwargs.get("attribute")?;
-    kwargs.assert_all_used()?;
-    let mut total = Decimal::ZERO;
-    for entry in list.try_iter()? {
-        let entry = match &attribute {
-            Some(path) => path.split('.').try_fold(entry, |entry, name| entry.get_attr(name))?,
-            None => entry,
-        };
-        if !nothing(&entry) {
-            total = total.checked_add(decimal(&entry)?).ok_or_else(wrong)?;
-        }
-    }
-    Ok(number(total))
-}
-
-fn replace(text: &Mini, from: &str, to: &str) -> Result<String, Error> {
-    let text = text.to_string();
-    let times = if from.is_empty() { text.len() + 1 } else { text.matches(from).count() };
-    if text.len() + times.saturating_mul(to.len()) > TEXT_BYTES_MAX {
-        return Err(too_large());
-    }
-    Ok(text.replace(from, to))
-}
-
-/// The texts and numbers of a list, one behind the other; what is not there is passed over.
-fn join(list: &Mini, between: Option<&str>) -> Result<String, Error> {
-    let between = between.unwrap_or_default();
-    let mut joined = String::new();
-    for entry in list.try_iter()?.filter(|entry| !nothing(entry)) {
-        if !joined.is_empty() {
-            joined.push_str(between);
-        }
-        joined.push_str(&entry.to_string());
-        if joined.len() > TEXT_BYTES_MAX {
-            return Err(too_large());
-        }
-    }
-    Ok(joined)
-}
-
-/// `4999 | minor('EUR')` is 49.99.
-fn minor(units: &Mini, currency: &str) -> Result<Mini, Error> {
-    if nothing(units) {
-        return Ok(Mini::UNDEFINED);
-    }
-    let currency = Currency::parse(currency).map_err(|_| wrong())?;
-    let units = decimal(units)?;
-    let whole = units.is_integer().then(|| i64::try_from(units).ok()).flatten().ok_or_else(wrong)?;
-    let money = Money::from_minor(whole.checked_abs().ok_or_else(wrong)?, currency).map_err(|_| wrong())?;
-    Ok(number(if whole < 0 { -money.amount() } else { money.amount() }))
-}
-
-/// `1700000000 | unix` is a time; milliseconds are told by their size.
-fn unix(number: &Mini) -> Result<Mini, Error> {
-    if nothing(number) {
-        return Ok(Mini::UNDEFINED);
-    }
-    unix_time(&number.to_string()).map(|time| time.to_string().into()).ok_or_else(wrong)
-}
-
-/// Seconds or milliseconds since 1970.
-pub(in crate::intake::sources) fn unix_time(text: &str) -> Option<Time> {
-    let number = parse_decimal(text).ok()?;
-    let thousand = Decimal::from(1000);
-    let seconds = number.abs() < Decimal::from(100_000_000_000_i64);
-    let milliseconds = if seconds { number.checked_mul(thousand)? } else { number };
-    i64::try_from(milliseconds.trunc()).ok().map(Time::from_ms)
-}
-
-/// A time or day without an offset is one of UTC.
-fn utc(text: &Mini) -> Result<Mini, Error> {
-    if nothing(text) {
-        return Ok(Mini::UNDEFINED);
-    }
-    let text = text.to_string();
-    let text = text.trim();
-    if let Ok(time) = Time::parse(text) {
-        return Ok(time.to_string().into());
-    }
-    let whole = match text.split_once([' ', 'T']) {
-        Some((day, time)) => format!("{day}T{time}Z"),
-        None => format!("{text}T00:00:00Z"),
-    };
-    Time::parse(&whole).map(|time| time.to_string().into()).map_err(|_| wrong())
 }

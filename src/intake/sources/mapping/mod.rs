@@ -6,6 +6,7 @@
 //! the event's name as far as it is known. What is not there, null or empty leaves its field as it is.
 
 mod fields;
+mod filters;
 mod language;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,12 @@ use crate::{
     web::{Problem, read_json},
 };
 use fields::{ITEM, is_essential, is_known, shaped};
-pub(super) use language::{Formula, LIST_MAX, unix_time, variables};
+pub(super) use filters::unix_time;
+pub(super) use language::{Formula, LIST_MAX, variables};
+
+/// Values that are left out of an event one by one: each has everything read anew. After these, what is like them goes with
+/// them.
+const MISFITS_MAX: usize = 32;
 
 /// A whole body of which a report is one entry, for `_root`; its entries share it.
 #[derive(Clone)]
@@ -116,7 +122,9 @@ impl Mapping {
                     let field = pointer.trim_start_matches('/').replace('/', ".");
                     let detail = problem.detail.trim_start_matches(&format!("{field}: "));
                     let named = Problem::invalid(pointer.as_str(), format!("{field}: {detail} ([sources.map])"));
-                    if is_essential(&field) || !take(&mut said, &pointer) {
+                    let one_by_one = left_out.len() < MISFITS_MAX;
+                    let taken = if one_by_one { take(&mut said, &pointer) } else { take_alike(&mut said, &pointer) };
+                    if is_essential(&field) || !taken {
                         return Err(named);
                     }
                     left_out.push(named);
@@ -171,7 +179,11 @@ impl Mapping {
             for (name, formula) in &parts {
                 match formula.value(&known) {
                     Ok(value) => drop(item.insert((*name).to_owned(), value)),
-                    Err(why) => left_out.push(failed(&format!("items.{i}.{name}"), &why)),
+                    // The first tell of the others.
+                    Err(why) if left_out.len() < MISFITS_MAX => {
+                        left_out.push(failed(&format!("items.{i}.{name}"), &why));
+                    }
+                    Err(_) => {}
                 }
             }
             Value::Object(item)
@@ -254,6 +266,22 @@ fn take(said: &mut Value, pointer: &str) -> bool {
         pointer = parent;
     }
     false
+}
+
+/// Takes out what is at `pointer` and everything of its kind: that field of every item, or the list it is in.
+fn take_alike(said: &mut Value, pointer: &str) -> bool {
+    match pointer.split('/').collect::<Vec<_>>().as_slice() {
+        ["", "items", _, name] => {
+            let items = said.get_mut("items").and_then(Value::as_array_mut);
+            let fields = items.into_iter().flatten().filter_map(Value::as_object_mut);
+            fields.filter_map(|fields| fields.remove(*name)).count() > 0
+        }
+        _ => {
+            let around = pointer.rsplit_once('/').map_or("", |(around, _)| around);
+            let listed = said.pointer(around).is_some_and(Value::is_array);
+            take(said, if listed { around } else { pointer })
+        }
+    }
 }
 
 /// The event that `said` is the JSON of, as far as it goes.

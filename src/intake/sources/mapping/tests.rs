@@ -123,6 +123,42 @@ fn amounts_are_exact() {
 }
 
 #[test]
+fn an_id_that_is_not_exact_is_refused_and_no_two_are_one() {
+    let body: Value = serde_json::from_str(
+        r#"{"long": 99999999999999999999, "most": 18446744073709551615, "whole": 1001.0, "least": -99999999999999999999}"#,
+    )
+    .expect("JSON");
+    let id = |expression: &str| mapped(&format!("transaction_id = '{expression}'"), &body);
+    assert_eq!(id("most").expect("maps").0["transaction_id"], "18446744073709551615");
+    assert_eq!(id("whole").expect("maps").0["transaction_id"], "1001");
+    for long in ["long", "least"] {
+        assert_eq!(id(long).expect_err("is refused").pointer.as_deref(), Some("/transaction_id"));
+    }
+    assert!(mapped("value = \"'1e400' | float\"", &body).is_err(), "an infinite value is not none");
+}
+
+#[test]
+fn what_is_not_there_in_one_entry_of_a_list_is_passed_over() {
+    let body = json!({"lines": [{"tax": {"amount": "1.5", "of": [7]}}, {"tax": null}, {}, {"tax": {"amount": 2}}]});
+    for (expression, expected) in [
+        ("lines | sum(attribute='tax.amount')", json!(3.5)),
+        ("lines | map(attribute='tax.amount') | sum", json!(3.5)),
+        ("lines | map(attribute='tax.amount')", json!(["1.5", null, null, 2])),
+        ("lines | map(attribute='tax.amount', default=0)", json!(["1.5", 0, 0, 2])),
+        ("lines | map(attribute='tax.of.0') | first", json!(7)),
+        ("lines | map('length') | list", json!([1, 1, 0, 1])),
+        ("lines | selectattr('tax.amount', 'eq', 2) | length", json!(1)),
+        ("lines | selectattr('tax.amount') | length", json!(2)),
+        ("lines | rejectattr('tax.amount') | length", json!(2)),
+        ("lines | rejectattr('tax.amount', 'eq', 2) | length", json!(3)),
+        ("[[1, 2], [3]] | map(attribute=1, default='none')", json!([2, "none"])),
+    ] {
+        assert_eq!(gives(expression, &body), Ok(Some(expected)), "{expression}");
+    }
+    assert!(gives("lines | map(atribute='tax')", &body).is_err());
+}
+
+#[test]
 fn times_come_in_many_forms() {
     let body = json!({"s": 1_700_000_000, "ms": 1_700_000_000_123_u64, "f": 1_700_000_000.5, "t": "1700000000",
         "naive": "2023-11-14 22:13:20", "day": "2023-11-14", "offset": "2023-11-14T23:13:20+01:00", "no": "soon"});
@@ -259,6 +295,10 @@ fn the_language_is_looked_over_outside_of_quotes_only() {
     ] {
         assert!(Formula::compile(fine.to_owned()).is_ok(), "{fine}");
     }
+    for wrong in ["a is empty", "a is not empty", "'x' if a is divisibleby(2)"] {
+        let why = Formula::compile(wrong.to_owned()).err().expect("no such test");
+        assert!(why.starts_with("names a test that there is not"), "{why}");
+    }
     let joined = |n| Formula::compile(vec!["a"; n].join(" ~ ")).is_ok();
     assert!(joined(17) && !joined(18));
     assert!(Formula::compile(format!("'{}'", "x".repeat(4095))).is_err());
@@ -337,4 +377,23 @@ proptest! {
         prop_assert_eq!(of("n"), right);
         prop_assert_eq!(of("t | plus(0)"), right);
     }
+}
+
+/// Each value that does not fit has everything read anew, and is a line in the log.
+#[test]
+fn many_values_that_do_not_fit_cost_little() {
+    let table =
+        "event = \"'purchase'\"\nitems = 'lines'\n\"item.id\" = 'sku'\n\"item.price\" = 'price'\n\"user.email\" = 'to'";
+    let line = json!({"sku": 1, "price": "1,50"});
+    let body = json!({"lines": vec![line; 1000], "to": vec![json!({"a": 1}); 1000]});
+    let (event, left_out) = mapped(table, &body).expect("maps");
+    assert!((MISFITS_MAX..MISFITS_MAX + 4).contains(&left_out.len()), "{}", left_out.len());
+    assert_eq!(event["items"].as_array().map(Vec::len), Some(1000), "with what fits");
+    assert_eq!((&event["items"][999], &event["user"]), (&json!({"id": "1"}), &Value::Null));
+    let few = json!({"lines": [{"sku": 1, "price": "1,50"}, {"sku": 2, "price": "1.50"}]});
+    let (event, left_out) = mapped(table, &few).expect("maps");
+    assert_eq!(
+        (&event["items"][1]["price"], left_out.as_slice()),
+        (&json!("1.50"), &["/items/0/price".to_owned()][..])
+    );
 }

@@ -157,12 +157,19 @@ impl Salesforce {
         let record = Record::new(&value);
         let Some(kind) = record.kind() else { return Report::ignored("", "no kind of record") };
         let stage = record.stage().map(|stage| format!("{kind}.{stage}"));
+        // A stage that is switched off is not counted as something else instead.
+        if let Some(stage) = stage.as_ref().filter(|stage| self.steps.ignores(stage)) {
+            return Report::ignored(stage.as_str(), "not mapped");
+        }
         let won = || Some(format!("{kind}.{WON}")).filter(|_| record.is_won());
         let staged = stage.as_deref().and_then(|stage| self.steps.event(stage));
         let staged = staged.or_else(|| self.steps.event(&won()?));
         let Some(event) = staged.or_else(|| self.steps.event(&kind)) else {
             return Report::ignored(stage.unwrap_or(kind), "no step of events");
         };
+        if record.is_long_past(staged.is_none()) {
+            return Report::ignored(stage.unwrap_or(kind), "happened long before the change");
+        }
         let mut draft = crm::step(event, "Salesforce");
         draft.time = record.time(staged.is_none());
         record.tell(&kind, self.currency, &mut draft);

@@ -1,6 +1,6 @@
 //! A Salesforce record as an event: its standard fields by their names, its own fields by what their names say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
@@ -14,6 +14,9 @@ use crate::{
 const PREFIXES: [(&str, &str); 4] = [("00Q", "Lead"), ("006", "Opportunity"), ("003", "Contact"), ("001", "Account")];
 /// Click ids that a field may be named after, with anything around: `Google_GCLID__c`.
 const CLICKS: [&str; 6] = ["gclid", "gbraid", "wbraid", "fbclid", "msclkid", "ttclid"];
+
+/// How long what happened is surely remembered: `retention.dedupe` is 30 days by default, and a message comes up to a day late.
+const REMEMBERED: Duration = Duration::from_secs(28 * 86_400);
 
 /// The fields of a record, each by its name in lower case without `_` and the `__c` of custom ones; those of a record it
 /// refers to (`Contact.Email`) by both names: `contactemail`.
@@ -72,7 +75,7 @@ impl<'a> Record<'a> {
 
     /// Writes what it tells into `draft`.
     pub(super) fn tell(&self, kind: &str, currency: Option<Currency>, draft: &mut Draft) {
-        let person = matches!(kind, "Lead" | "Contact");
+        let person = ["Lead", "Contact"].iter().any(|person| kind.eq_ignore_ascii_case(person));
         let id = self.id();
         if person {
             draft.user.external_ids.extend(id.map(Raw::new));
@@ -80,7 +83,8 @@ impl<'a> Record<'a> {
             let sale = draft.event.as_deref().is_some_and(crm::is_sale);
             draft.transaction_id = id.filter(|_| sale);
             draft.user.external_ids.extend(self.get("contactid").map(whole_id).map(Raw::new));
-            let currency = self.get("currencyisocode").and_then(|code| Currency::parse(code).ok()).or(currency);
+            // An amount in a currency that is not known is not one in another.
+            let currency = self.get("currencyisocode").map_or(currency, |code| Currency::parse(code).ok());
             crm::worth(draft, &self.get("amount").into(), currency);
         }
         self.person(person, draft);
@@ -92,6 +96,13 @@ impl<'a> Record<'a> {
         let names: &[&str] =
             if made { &["createddate"] } else { &["laststagechangedate", "lastmodifieddate", "systemmodstamp"] };
         self.first(names).and_then(|text| Time::parse(text).ok())
+    }
+
+    /// Whether what it tells of happened so long before it was saved that nobody remembers whether it was told already:
+    /// every change of an old lead would make it a new one.
+    pub(super) fn is_long_past(&self, made: bool) -> bool {
+        let saved = self.first(&["lastmodifieddate", "systemmodstamp"]).and_then(|text| Time::parse(text).ok());
+        saved.zip(self.time(made)).is_some_and(|(saved, happened)| happened < saved.minus(REMEMBERED))
     }
 
     fn person(&self, person: bool, draft: &mut Draft) {

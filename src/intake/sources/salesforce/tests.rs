@@ -171,6 +171,60 @@ fn a_lead_without_a_status_happened_when_it_was_made() {
     assert_eq!(read["reports"][0]["event"]["time"], "2026-11-01T00:00:00Z", "{read}");
 }
 
+/// The event that a record counts as, or why it counts as none.
+fn counts_as(config: &str, record: &Value) -> String {
+    let source = testing::build(&DESCRIPTOR, config);
+    let read = testing::reads(source.as_ref(), &testing::headers([]), record.to_string().as_bytes());
+    let report = &read["reports"][0];
+    report["event"]["event"].as_str().or(report["ignored"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_stage_that_is_switched_off_counts_as_nothing_else() {
+    let config = format!("{JSON}\n[events]\n\"Opportunity.Internal\" = 'ignore'\n\"Lead.Junk\" = 'ignore'");
+    let won =
+        |stage: &str| serde_json::json!({"sobject": "Opportunity", "Id": "0061", "StageName": stage, "IsWon": true});
+    assert_eq!(counts_as(&config, &won("Internal")), "not mapped");
+    assert_eq!(counts_as(&config, &won("Won it")), "close_convert_lead");
+    let lead = |status: &str| serde_json::json!({"sobject": "Lead", "Id": "00Q1", "Status": status});
+    assert_eq!(counts_as(&config, &lead("JUNK")), "not mapped");
+    assert_eq!(counts_as(&config, &lead("New")), "generate_lead");
+}
+
+/// The flow of the documentation tells of every change of a lead's status, also when nobody remembers the lead any more.
+#[test]
+fn a_change_of_an_old_lead_makes_no_new_one() {
+    let lead = |made: &str, stage: &str| {
+        serde_json::json!({"sobject": "Lead", "Id": "00Q1", "Status": stage, "CreatedDate": made,
+            "LastModifiedDate": "2026-11-20T08:00:00.000+0000"})
+    };
+    assert_eq!(counts_as(JSON, &lead("2026-11-01T08:00:00.000+0000", "Working")), "generate_lead");
+    for old in ["2026-10-01T08:00:00.000+0000", "2024-10-01T08:00:00.000+0000"] {
+        assert_eq!(counts_as(JSON, &lead(old, "Working")), "happened long before the change");
+        assert_eq!(counts_as(JSON, &lead(old, "Qualified")), "qualify_lead");
+    }
+}
+
+#[test]
+fn an_amount_in_an_unknown_currency_is_not_one_in_the_usual() {
+    let source = testing::build(&DESCRIPTOR, &format!("{JSON}\ncurrency = 'EUR'"));
+    let worth = |code: &str| {
+        let body =
+            format!("{{\"Id\": \"0061\", \"StageName\": \"Closed Won\", \"Amount\": 5, \"CurrencyIsoCode\": {code}}}");
+        let read = testing::reads(source.as_ref(), &testing::headers([]), body.as_bytes());
+        read["reports"][0]["event"]["currency"].as_str().map(str::to_owned)
+    };
+    assert_eq!((worth("null").as_deref(), worth("\"usd\"").as_deref()), (Some("EUR"), Some("USD")));
+    assert_eq!(worth("\"QQQ\""), None);
+}
+
+#[test]
+fn the_kind_of_a_record_may_be_written_in_any_case() {
+    let source = testing::build(&DESCRIPTOR, JSON);
+    let read = testing::reads(source.as_ref(), &testing::headers([]), br#"{"sobject": "lead", "Id": "00Q1"}"#);
+    assert_eq!(read["reports"][0]["event"]["user"]["external_id"], serde_json::json!(["00Q1"]), "{read}");
+}
+
 #[test]
 fn wrong_settings_are_told() {
     let told = testing::told(
