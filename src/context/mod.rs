@@ -31,6 +31,12 @@ pub fn find(
     if let Some((visitor, key)) = sound(stores.visits.find_by(&keys))? {
         return Ok(Some(Found { visitor, joined_by: joined_by(key.kind) }));
     }
+    // Events tell of persons; what tells of a browser is found with its visits, or not at all.
+    let of_person = |key: &IdentityKey| {
+        use IdentityKind::{Email, ExternalId, LeadId, Phone};
+        matches!(key.kind, Email | Phone | ExternalId | LeadId)
+    };
+    let keys: Vec<IdentityKey> = keys.into_iter().filter(of_person).collect();
     let Some((id, key)) = stores.events.visitor_of(&keys)? else { return Ok(None) };
     let visitor = sound(stores.visits.find(&id))?;
     Ok(visitor.map(|visitor| Found { visitor, joined_by: joined_by(key.kind) }))
