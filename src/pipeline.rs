@@ -487,7 +487,7 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
         .chain(IdentityKey::of_cookies(&event.context.cookies))
         // A link with a click id in it gets passed on: it leads to somebody else than the visitor who is named.
-        .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).map(IdentityKey::of_click))
+        .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).filter_map(IdentityKey::of_click))
         .collect()
 }
 
@@ -583,16 +583,7 @@ mod tests {
         let new = NewEvent { event, deliveries, waits_for: Some(Awaited::Visit(visitor.clone())) };
         stores.events.accept(vec![new]).await.expect("accepts");
         assert_eq!(stores.events.spill(ids[0], ids[2], Arc::new(|_| true), 9, NOW).await.expect("spills").moved, 1);
-        let seen = Observation {
-            visitor_id: visitor,
-            visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
-            clicks: Vec::new(),
-            cookies: Default::default(),
-            consent: Default::default(),
-            ip: None,
-            user_agent: None,
-            keys: Vec::new(),
-        };
+        let seen = Observation::new(visitor, Visit { at: NOW, ..Visit::default() });
         pipeline.visit(seen).await.expect("stores");
         let counts = stores.events.balance().destinations[2].1;
         assert_eq!((counts.queued, counts.skipped), (1, 0), "it goes to the one that it was handed to");
@@ -603,7 +594,7 @@ mod tests {
     #[test]
     fn a_link_that_was_passed_on_joins_nobody_to_the_one_who_clicked_first() {
         let click = ClickId { kind: ClickKind::Fbclid, value: "IwAR-1".into(), first_seen: None, last_seen: NOW };
-        let key = IdentityKey::of_click(&click);
+        let key = IdentityKey::of_click(&click).expect("names a click");
         let mut event = conformance::purchase("e", NOW);
         event.context.clicks = vec![click];
         event.visitor_id = None;

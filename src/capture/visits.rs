@@ -141,16 +141,16 @@ fn observation(capture: &Capture, wire: VisitWire, headers: &HeaderMap, now: Tim
     let sealed_page = |address: String| Sensitive::new(scrub::page(&address, posted));
     let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
     let clicks = both(from_url, from_cookies);
-    keys.extend(clicks.iter().map(IdentityKey::of_click));
+    keys.extend(clicks.iter().filter_map(IdentityKey::of_click));
+    let (url, referrer) = (Some(sealed_page(url)), referrer.map(sealed_page));
+    let visit = Visit { at: now, url, referrer, utm, ..Visit::default() };
     Ok(Observation {
-        visitor_id: known.unwrap_or_else(|| VisitorId::mint(now)),
         clicks,
-        visit: Visit { at: now, url: Some(sealed_page(url)), referrer: referrer.map(sealed_page), utm },
         cookies,
         consent: consent(wire.consent.unwrap_or_default().0),
-        ip: None,
         user_agent: agent.map(Sensitive::new),
         keys,
+        ..Observation::new(known.unwrap_or_else(|| VisitorId::mint(now)), visit)
     })
 }
 
