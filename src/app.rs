@@ -204,6 +204,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
         fallback: config.fallback_for.is_some(),
+        click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::v1::RecordV1;
+use super::{v1::RecordV1, v2::RecordV2};
 use crate::{
     model::{
         Attempt, Awaited, DestinationId, EventName, FileMark, IdentityKey, JoinedBy, NewDelivery, NewState, Outcome,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The form that is written. Older ones stay readable: `decode` knows every form that was ever released.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 /// Bytes before the version byte.
 pub(super) const HEADER_BYTES: usize = 8;
 /// No record is larger; a length over this is damage.
@@ -181,9 +181,10 @@ pub(super) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
 
 /// Reads what a checked frame holds; `None` if this build does not know its version.
 pub(super) fn decode(frame: &[u8]) -> Option<Record> {
-    match frame.get(HEADER_BYTES)? {
+    match *frame.get(HEADER_BYTES)? {
         1 => postcard::from_bytes::<RecordV1>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
-        2 => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
+        2 => postcard::from_bytes::<RecordV2>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
+        VERSION => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
         _ => None,
     }
 }
