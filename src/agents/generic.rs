@@ -31,71 +31,101 @@ const WORDS: &[(&str, Category)] = &[
     (r"sitemap", Category::Seo),
     (r"screenshot", Category::Other),
     (r"thumb(?:nail|shot)", Category::Other),
-];
-
-/// Words that only tell a machine where nothing tells a browser: browsers carry the names of their extensions.
-const WEAK: &[(&str, Category)] = &[
     (r"verif(?:y|ier|ication)", Category::Other),
     (r"preview", Category::SocialPreview),
-    (r"feed(?:[ /_-]|parse|read|fetch|$)", Category::Feed),
-    (r"rss(?:[ /_-]|$)", Category::Feed),
-    (r"reader/", Category::Feed),
     (r"subscribers?", Category::Feed),
     (r"index(?:er|ing)", Category::Search),
-    (r"search(?:[ /_-]?engine|/)", Category::Search),
-    (r"http[ _-]?client", Category::HttpLibrary),
-    (r"libwww", Category::HttpLibrary),
-    (r"download", Category::HttpLibrary),
-    (r"transcoder", Category::Other),
-    (r"proxy", Category::Other),
     (r"collector", Category::Other),
     (r"extract", Category::Other),
     (r"(?-u:\b)seo", Category::Seo),
     (r"favicon", Category::Other),
     (r"webmaster", Category::Other),
     (r"survey", Category::Other),
-    (r"agent(?:/|$)", Category::Other),
+    (r"[a-z]agent(?:/[0-9]|$)", Category::Other),
+    (r"measurement", Category::Other),
+    (r"prospect", Category::Seo),
 ];
 
-/// An address where its operator explains the machine, or can be written to.
-const CONTACT: &str = r"\+ ?https?:|\+ ?www\.";
-/// The same in forms that stand in browsers too, put there by what is installed beside them.
-const ADDRESS: &str = r"https?:|www\.|[a-z0-9._-]+(?:@|\(at\)|\[at\]| at )[a-z0-9-]+(?:\.| dot )[a-z]{2}|[a-z0-9]\.(?:com|net|org|io|ai|info|de|ru|co|eu|fr|nl|pl|cz|app|dev)(?:[^a-z0-9.]|$)";
+/// Words that say of what kind something is that is a machine for another reason. By themselves they tell nothing: browsers
+/// carry the names of what is installed beside them.
+const KINDS: &[(&str, Category)] = &[
+    (r"feed(?:[ /_-]|parse|read|fetch|$)", Category::Feed),
+    (r"rss(?:[ /_-]|$)", Category::Feed),
+    (r"reader/", Category::Feed),
+    (r"search(?:[ /_-]?engine|/)", Category::Search),
+    (r"http[ _-]?client", Category::HttpLibrary),
+    (r"download", Category::HttpLibrary),
+    (r"transcoder", Category::Other),
+    (r"proxy", Category::Other),
+    (r"agent(?:/|$)", Category::Other),
+    (r"^(?:java|python|perl|php|ruby|go|node|rust|lua)", Category::HttpLibrary),
+    (r"http|urllib|request|socket|curl", Category::HttpLibrary),
+    (r"podcast|news", Category::Feed),
+    (r"watch|test|ping|health|status|probe", Category::Monitoring),
+    (r"link|domain|rank|whois", Category::Seo),
+    (r"secur|vulnerab|malware", Category::Scanner),
+];
 
-/// Names in which such a word stands by chance: devices, browsers and apps of people. Their whole word is compared.
-const PEOPLES: &[&str] = &["cubot"];
+/// An address where its operator explains the machine, as its documentation asks for: behind a plus sign, or in brackets at
+/// the end.
+const CONTACT: &str = r"\+ ?(?:https?:|www\.)";
+
+/// Any address. Internet Explorer and Opera carry those of what is installed beside them, other browsers none.
+const ADDRESS: &str = r"https?:|www\.|[a-z0-9._-]+(?:@|\(at\)|\[at\])[a-z0-9-]+(?:\.| dot )[a-z]{2}|\((?:[^()]*[ ,])?[a-z0-9.-]+\.(?:com|net|org|io|ai|co|eu|de|fr)(?:/[^ ()]*)?\)$| [a-z0-9-]+\.(?:com|net|org|io)(?:/[0-9v.]+)?$";
+
+/// What such a word stands in by chance: devices, browsers and apps of people. The word around it is looked at.
+const PEOPLES: &[&str] = &["cubot", "developerpreview", "20preview", "yrcweblinkpreview", "esobisubscriber", "mozacfetch", "seoul", "unity3d.com"];
 
 static STRONG: LazyLock<Regex> = LazyLock::new(|| any(WORDS.iter().chain([&(CONTACT, Category::Other)])));
-static ALL: LazyLock<Regex> = LazyLock::new(|| any(WORDS.iter().chain(WEAK).chain([&(CONTACT, Category::Other), &(ADDRESS, Category::Other)])));
+static ALL: LazyLock<Regex> =
+    LazyLock::new(|| any(WORDS.iter().chain([&(CONTACT, Category::Other), &(ADDRESS, Category::Other)])));
+static EACH: LazyLock<Vec<(Regex, Category)>> = LazyLock::new(|| each(WORDS, "^"));
+static EACH_KIND: LazyLock<Vec<(Regex, Category)>> = LazyLock::new(|| each(KINDS, ""));
 
 fn any<'a>(words: impl Iterator<Item = &'a (&'static str, Category)>) -> Regex {
     let words: Vec<&str> = words.map(|(word, _)| *word).collect();
     Regex::new(&words.join("|")).expect("fixed patterns, which a test compiles")
 }
 
-static EACH: LazyLock<Vec<(Regex, Category)>> = LazyLock::new(|| {
+fn each(words: &[(&str, Category)], begin: &str) -> Vec<(Regex, Category)> {
     let compile = |(word, category): &(&str, Category)| {
-        (Regex::new(&format!("^(?:{word})")).expect("fixed patterns, which a test compiles"), *category)
+        (Regex::new(&format!("{begin}(?:{word})")).expect("fixed patterns, which a test compiles"), *category)
     };
-    WORDS.iter().chain(WEAK).map(compile).collect()
-});
+    words.iter().map(compile).collect()
+}
 
 /// The machine that `text` says it is; `lower` is the same in lower case.
 pub(super) fn find(text: &str, lower: &str) -> Option<Automation> {
-    let pattern = if with_extensions(lower) { &STRONG } else { &ALL };
+    let pattern = if carries_addresses(lower) { &STRONG } else { &ALL };
     let matched = pattern.find_iter(lower).find(|matched| !is_of_a_person(lower, matched.start()))?;
-    let category = EACH.iter().find(|(word, _)| word.is_match(&lower[matched.start()..])).map(|(_, category)| *category);
-    Some(Automation { product: Cow::Owned(name(text, matched.start())), category: category.unwrap_or(Category::Other) })
+    let category = category(&EACH, &lower[matched.start()..]).or_else(|| kind(lower)).unwrap_or(Category::Other);
+    Some(Automation { product: Cow::Owned(name(text, named(lower, matched.start()))), category })
 }
 
-/// Whether it looks like a browser in which other programs leave their names: Internet Explorer and what is built on it, Opera.
-fn with_extensions(lower: &str) -> bool {
-    (lower.starts_with("mozilla/") && (lower.contains("; msie ") || lower.contains("trident/"))) || lower.starts_with("opera/")
-        || lower.starts_with("outlook-express/")
+/// Of what kind the machine `lower` is, by the words in it.
+pub(super) fn kind(lower: &str) -> Option<Category> {
+    category(&EACH_KIND, lower)
+}
+
+fn category(words: &[(Regex, Category)], text: &str) -> Option<Category> {
+    words.iter().find(|(word, _)| word.is_match(text)).map(|(_, category)| *category)
+}
+
+/// Whether it looks like a browser in which other programs leave their addresses.
+fn carries_addresses(lower: &str) -> bool {
+    lower.contains("msie ") || lower.contains("trident/") || lower.contains("opera") || lower.contains("(via ")
 }
 
 fn is_of_a_person(lower: &str, at: usize) -> bool {
-    PEOPLES.iter().any(|name| word(lower, at).contains(name))
+    let word = word(lower, named(lower, at));
+    PEOPLES.iter().any(|name| word.contains(name)) || is_model(lower, at)
+}
+
+/// Whether `at` lies in the name of an Android phone, as makers call theirs `M bot 54` and `Spider 8`.
+fn is_model(lower: &str, at: usize) -> bool {
+    let Some(android) = lower.find("; android ") else { return false };
+    let comment = lower[android..].find(')').map_or(lower.len(), |length| android + length);
+    (android..comment).contains(&at) && lower[comment..].starts_with(") applewebkit/") && !lower[android..at].contains("compatible")
 }
 
 /// The word around `at`.
@@ -104,6 +134,14 @@ fn word(text: &str, at: usize) -> &str {
     let start = text[..at].rfind(|c| !part(c)).map_or(0, |before| before + 1);
     let end = text[at..].find(|c| !part(c)).map_or(text.len(), |length| at + length);
     text.get(start..end).unwrap_or_default()
+}
+
+/// Where the name begins that the match at `at` is part of: behind the signs and the scheme of an address.
+fn named(text: &str, at: usize) -> usize {
+    let rest = &text[at..];
+    let bare = rest.trim_start_matches(['+', ' ', '(']);
+    let bare = bare.strip_prefix("https://").or(bare.strip_prefix("http://")).unwrap_or(bare);
+    text.len() - bare.len()
 }
 
 /// The name around `at`: at most 64 characters that need no quoting.

@@ -22,6 +22,8 @@ const APPS: &[(&str, &str)] = &[
     ("fb_iab/", "Facebook"),
     ("fbav/", "Facebook"),
     ("fbios", "Facebook"),
+    ("metaiab facebook", "Facebook"),
+    ("metaiab", "Meta"),
     ("musical_ly", "TikTok"),
     ("bytedancewebview", "TikTok"),
     ("bytelocale", "TikTok"),

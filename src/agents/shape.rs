@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Automation, Category};
+use super::{Automation, Category, generic};
 
 /// Marks of engines, old ones among them: a user agent that begins like a browser's has one of them.
 const ENGINES: &[&str] = &[
@@ -13,7 +13,7 @@ const ENGINES: &[&str] = &[
     "ucweb", "ucbrowser", "safari", "chrome/", "mobile; rv:", "android", "iphone", "ipad", "beonex", "galeon", "charon; inferno",
     "sonyericsson", "nokia", "samsung", "danger hiptop", "avantgo", "reqwireless", "kindle", "smart-tv", "smarttv", "hbbtv",
     "os/2", "risc os", "beos", "arachne", "webpositive", "haiku", "w3m", "lynx", "links (", "elinks", "dillo", "netsurf",
-    "ibrowse", "voyager", "sega", "escape", "ant fresco", "xbox", "rv:",
+    "ibrowse", "voyager", "sega", "escape", "ant fresco", "xbox", "rv:", "konqueror", ") word/", ") excel/", ") powerpoint/", "appletv", "polaris", "brew", "dreamcast", "up.link", "jig browser", "ddipocket", "foma;", "staroffice", "hotjava", "netgem", "netbox", "liberate dtv", "roku", "serenityos", "worldgate", "navio", "netpliance", "offbyone", "frontpage", "lotus-notes", "docomo", "kddi", "j-phone", "compatible; firefox",
 ];
 
 /// What stands behind `compatible;` in browsers.
@@ -21,7 +21,7 @@ const COMPATIBLE: &[&str] = &[
     "msie", "konqueror", "ibrowse", "amiga", "netpositive", "webpositive", "u;", "ms-office", "abrowse", "icab", "opera",
     "omniweb", "webtv", "avantgo", "os/2", "risc", "beos", "linux", "windows", "mac", "netsurf", "elaine", "blackberry",
     "palm", "arachne", "voyager", "escape", "chimera", "mosaic", "firefox", "gecko", "mozilla", "offbyone", "android", "sega",
-    "iphone", "lynx", "w3m", "dillo", "spring", "acorn", "syllable", "x11", "avant", "nokia", "yahoo!calendar", "symbian",
+    "iphone", "lynx", "w3m", "dillo", "spring", "acorn", "syllable", "x11", "avant", "nokia", "symbian", "galeon", "chrome", "safari", "antfresco", "ncbrowser", "netscape", "aol", "aweb", "arexx", "alpha", "mspie", ";", "teleca", "polaris", "oss/", "rv:", "intel mac", "sonyericsson", "khtml", "docomo", "staroffice", "lotus-notes", "ms frontpage", "powermarks", "en-", "en;", "fr-", "openweb", "webster",
 ];
 
 /// Marks of what people use that does not begin like a browser: phones of the time before, text browsers, apps on phones and
@@ -37,7 +37,8 @@ const PEOPLES: &[&str] = &[
     "^philips", "^panasonic", "^nec-", "^kyocera", "^palm", "^treo", "^htc", "^lenovo", "^coolpad", "^dopod", "^haier", "^tianyu", "^audiovox",
     "^benq", "^t-mobile", "^toshiba", "^acer", "^asus", "^xiaomi", "^micromax", "^spice", "^karbonn", "^lava", "^gionee", "^oppo", "^vivo", "^danger",
     "^sprint", "^verizon", "^portalmmm", "goggalaxyclient", "upnp/1.0 sonos", "exoplayer", "googleapp/", "safari/", "chrome/", "yelpwebview",
-    "macintosh", "mac os", "windows;", "linux;", "linux x86", "cldc", "polaris/", "jasmine/", "dolfin/", "semc-browser", "wapchoi", "voyager",
+    "macintosh", "mac os", "windows;", "linux;", "linux x86", "cldc", "polaris/", "jasmine/", "dolfin/", "semc-browser", "wapchoi", "voyager", "^uzbl", "^midori", "^dooble", "firefox/", "firefox ", "^emacs-w3m", "^lg ", "samsung", "mqqbrowser", "fban/", "microsoft office", "watchos", "watch os", ";aft", "crkey", "webkitgtk", "webkit/", "dlnadoc", "lynx",
+    "^internet explorer", "^netscape", "maxthon", "^wap", "profile/", "vlc/", "itunes/", "darwin/", "windows 1", "win64", "win32", "avant browser", "onebrowser", "^a/", "applecoremedia", "^lg", "^sony", "^pantech", "^motorola", "^bird", "^amoi", "^kwc-", "^archos", "^lumia", "^gt-", "^sm-", "^vodafone", "^untrusted/", "sleipnir", "^iceweasel", "^xiino", "^mozacfetch/", "^hotjava", "^konqueror", "^amaya", "^lotus-notes", "^nook browser", "wap-browser", "au.browser", "^aplix", "hybridcast", "openharmony", "macos", "^emacs-w3", "openbrowser", "^jig", "^amazon aft", "google fiber", "^coreplayer", "^airplay/", "^box/", "^box sync", "^sonos", "^garmin", "^opr/",
 ];
 
 /// The machine that `text` must be from; `lower` is the same in lower case.
@@ -45,23 +46,33 @@ pub(super) fn find(text: &str, lower: &str) -> Option<Automation> {
     let begins = lower.trim_start_matches(['"', '\'', ' ', '(']);
     let begins = begins.strip_prefix("user-agent:").map_or(begins, str::trim_start);
     let found = if begins.starts_with("mozilla") || begins.starts_with("ozilla/") {
-        let core = begins.split_once(' ').map_or("", |(_, rest)| rest);
-        if !has(core, ENGINES) { Some(Category::Malformed) } else { foreign(begins) }
-    } else if has(begins, PEOPLES) {
+        if !has(begins, ENGINES) && !netscape(begins) { Some(Category::Malformed) } else { foreign(begins) }
+    } else if has(begins, PEOPLES) && !posing(begins) {
         None
     } else if lower.bytes().any(|b| b.is_ascii_alphabetic()) {
-        Some(Category::Other)
+        Some(generic::kind(begins).unwrap_or(Category::Other))
     } else {
         Some(Category::Malformed)
     };
     found.map(|category| Automation { product: Cow::Owned(name(text)), category })
 }
 
+/// Whether something puts a browser's name into a comment of its own: `Seeker/1.0 (compatible; MSIE 5.5; …)`.
+fn posing(lower: &str) -> bool {
+    ["(compatible; msie", "(compatible; mozilla"].iter().any(|pose| lower.contains(pose)) && !lower.contains("mozilla/") && !has(lower, &["^opera", "windows ce", "office"])
+}
+
+/// Whether it is Netscape up to version 4, which names no engine: `Mozilla/4.8 [en] (Windows NT 5.1; U)`.
+fn netscape(lower: &str) -> bool {
+    let old = ["mozilla/1.", "mozilla/2.", "mozilla/3.", "mozilla/4."].iter().any(|begin| lower.starts_with(begin));
+    old && has(lower, &["(win", "(mac", "(x11", "; u", "; i;", "(os/2"])
+}
+
 /// What is said behind `compatible;`, if that is no browser.
 fn foreign(lower: &str) -> Option<Category> {
     let at = lower.find("compatible;")?;
     let who = lower[at + "compatible;".len()..].trim_start();
-    let known = who.is_empty() || COMPATIBLE.iter().any(|known| who.starts_with(known));
+    let known = who.is_empty() || who.starts_with(')') || ["msie ", "trident/", "; windows nt"].iter().any(|mark| lower.contains(mark)) || COMPATIBLE.iter().any(|known| who.starts_with(known));
     (!known).then_some(Category::Other)
 }
 

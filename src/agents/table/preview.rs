@@ -34,7 +34,7 @@ pub(super) const PREVIEWS: &[Product] = &[
     ("Snapchat", &["snap url preview", "snapchat-proxy", "snapchatads"]),
     ("Reddit", &["redditbot"]),
     ("Pinterest", &["pinterestbot", "^pinterest/0", "pinterest/0."]),
-    ("Viber", &["viber url", "^viber$"]),
+    ("Viber", &["viber url"]),
     ("Line", &["line-poker", "linebot"]),
     ("KakaoTalk", &["kakaotalk-scrap", "kakaostory-og-reader"]),
     ("VK", &["vkshare", "vkrobot"]),
