@@ -19,7 +19,7 @@ pub(super) const SEO: &[Product] = &[
     ("Barkrowler", &["barkrowler", "babbar"]),
     ("MegaIndex", &["megaindex"]),
     ("Linkdex", &["linkdexbot"]),
-    ("Lumar", &["deepcrawl", "lumar"]),
+    ("Lumar", &["deepcrawl", "lumar/"]),
     ("Botify", &["botify"]),
     ("OnCrawl", &["oncrawl"]),
     ("Ryte", &["rytebot", "onpage.org"]),
@@ -58,7 +58,10 @@ pub(super) const SEO: &[Product] = &[
 pub(super) const ADVERTISING: &[Product] = &[
     ("AdsBot Google", &["adsbot-google"]),
     ("Mediapartners Google", &["mediapartners-google", "mediapartners"]),
-    ("Google AdSense", &["google-adwords", "googleadsense", "google-ads-", "google-display-ads-bot", "googleadsbot", "adwords-"]),
+    (
+        "Google AdSense",
+        &["google-adwords", "googleadsense", "google-ads-", "google-display-ads-bot", "googleadsbot", "adwords-"],
+    ),
     ("adidxbot", &["adidxbot"]),
     ("YandexDirect", &["yandexdirect", "yandexmetrika", "yandexadnet"]),
     ("Pinterest ads", &["pinterest-ads"]),

@@ -56,7 +56,10 @@ pub(super) const FEEDS: &[Product] = &[
 ];
 
 pub(super) const ARCHIVERS: &[Product] = &[
-    ("Internet Archive", &["archive.org_bot", "special_archiver", "archive-it", "wayback", "ia_archiver-web.archive.org"]),
+    (
+        "Internet Archive",
+        &["archive.org_bot", "special_archiver", "archive-it", "wayback", "ia_archiver-web.archive.org"],
+    ),
     ("ArchiveBot", &["archivebot", "archiveteam"]),
     ("ArchiveBox", &["archivebox"]),
     ("arquivo-web-crawler", &["arquivo-web-crawler"]),

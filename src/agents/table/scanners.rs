@@ -6,7 +6,7 @@ use super::Product;
 pub(super) const SCANNERS: &[Product] = &[
     ("Censys", &["censysinspect", "censys"]),
     ("Shodan", &["shodan"]),
-    ("Expanse", &["expanse,", "expanse-", "paloalto", "palo alto networks"]),
+    ("Palo Alto Networks", &["paloalto", "palo alto networks"]),
     ("InternetMeasurement", &["internetmeasurement", "internet-measurement"]),
     ("LeakIX", &["l9tcpid", "l9explore", "l9scan", "leakix"]),
     ("zgrab", &["zgrab"]),
@@ -45,7 +45,6 @@ pub(super) const SCANNERS: &[Product] = &[
     ("Cloud mapping", &["cloud mapping experiment"]),
     ("Researchscan", &["researchscan", "scaninfo"]),
     ("GenomeCrawler", &["genomecrawler", "nokiadeepfield"]),
-    ("Odin", &["odin; "]),
     ("Hello World", &["^hello, world", "^hello world"]),
     ("Shell", &["() {", "() :"]),
     ("Log4Shell", &["${jndi"]),
@@ -75,5 +74,4 @@ pub(super) const MAIL: &[Product] = &[
     ("Check Point", &["checkpoint harmony", "avanan"]),
     ("Vade", &["vadesecure", "vade secure"]),
     ("Cloudmark", &["cloudmark"]),
-    ("Link check", &["bullguard", "linkscanner", "safebrowsing"]),
 ];

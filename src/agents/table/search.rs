@@ -6,7 +6,16 @@ use super::Product;
 
 pub(super) const SEARCH: &[Product] = &[
     ("Googlebot", &["googlebot"]),
-    ("Google", &["google-", "google pp default", "google keyword suggestion", "google wireless transcoder", "playstore-google"]),
+    (
+        "Google",
+        &[
+            "google-",
+            "google pp default",
+            "google keyword suggestion",
+            "google wireless transcoder",
+            "playstore-google",
+        ],
+    ),
     ("Googlebot Image", &["googlebot-image"]),
     ("Googlebot News", &["googlebot-news"]),
     ("Googlebot Video", &["googlebot-video"]),
@@ -33,9 +42,25 @@ pub(super) const SEARCH: &[Product] = &[
     ("SnapSearch", &["snapsearch"]),
     ("Yahoo! Japan", &["y!j-", "yahoojapan"]),
     ("YandexBot", &["yandexbot", "yandex.com/bots", "yandexmobilebot", "yandexaccessibilitybot"]),
-    ("Yandex", &["yandex.translate", "yandex/1", "yandexsomething", "yandeximages", "yandexvideo", "yandexmedia", "yandexblogs", "yandexfavicons", "yandexwebmaster"]),
+    (
+        "Yandex",
+        &[
+            "yandex.translate",
+            "yandex/1",
+            "yandexsomething",
+            "yandeximages",
+            "yandexvideo",
+            "yandexmedia",
+            "yandexblogs",
+            "yandexfavicons",
+            "yandexwebmaster",
+        ],
+    ),
     ("Baiduspider", &["baiduspider", "baidu transcoder", "baidu-yunguance"]),
-    ("DuckDuckBot", &["duckduckbot", "duckduckgo-favicons-bot", "ddg_android/", "ddg-android-", "duckduckgo/0 cfnetwork"]),
+    (
+        "DuckDuckBot",
+        &["duckduckbot", "duckduckgo-favicons-bot", "ddg_android/", "ddg-android-", "duckduckgo/0 cfnetwork"],
+    ),
     ("Applebot", &["applebot"]),
     ("SeznamBot", &["seznambot", "seznam screenshot-generator", "seznam-zbozi-robot"]),
     ("Sogou", &["sogou web spider", "sogou pic spider", "sogou inst spider", "sogou spider", "sogou-test-spider"]),
