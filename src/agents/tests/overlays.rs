@@ -91,7 +91,7 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn patterns_that_are_too_large_together_are_refused() {
-    let list = vec![r#"{"pattern": "(?:\\pL{30}){3}x"}"#; 2_000].join(",");
+    let list = vec![r#"{"pattern": "\\pL{3}x"}"#; 1_000].join(",");
     let entries = parse_overlay(&format!("[{list}]")).expect("each compiles");
     assert_eq!(Agents::new(entries).expect_err("too large"), OverlayError::Together);
 }
