@@ -1,5 +1,6 @@
 //! Visits in: what a browser landed with, by which later conversions are joined to their click.
 
+mod tag;
 mod visits;
 
 use std::sync::Arc;
