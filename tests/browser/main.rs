@@ -4,10 +4,10 @@
 //! All names are below `.localhost`, which browsers look up as this machine and trust like HTTPS: `shop.localhost` and
 //! `t.shop.localhost` are one site, `checkout.localhost` is another.
 
-
-
+mod carried;
+mod consented;
 mod driver;
-
+mod hostile;
 mod pages;
 mod told;
 mod web;

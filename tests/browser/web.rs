@@ -127,7 +127,13 @@ impl Web {
     }
 }
 
-async fn answer(State(site): State<Arc<Mutex<Site>>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(site): State<Arc<Mutex<Site>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let path = uri.path().to_owned();
     if method == Method::POST {
@@ -144,7 +150,8 @@ async fn answer(State(site): State<Arc<Mutex<Site>>>, method: Method, uri: Uri, 
     if path.ends_with("/t.js") {
         return ([(header::CONTENT_TYPE, "text/javascript")], site.relay.script.clone()).into_response();
     }
-    let Some((html, policy)) = site.pages.get(&path) else { return StatusCode::NOT_FOUND.into_response() };
+    let empty = (String::new(), None);
+    let (html, policy) = site.pages.get(&path).unwrap_or(&empty);
     let mut page = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html.clone()).into_response();
     if let Some(policy) = policy {
         page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.parse().expect("a header"));

@@ -298,7 +298,7 @@
     };
     win[api].q = { push: call };
     watch();
-    early.forEach(given => given[0] == 'consent' && call(given));
+    early.forEach(safe(given => given[0] == 'consent' && call(given)));
     landing = { url: place.href, referrer: doc.referrer, page: doc.referrer.split('/')[2] == place.host };
     allowedBefore = allowed();
     choicesBefore = JSON.stringify(choices());
@@ -311,7 +311,7 @@
     current = place.href;
     show();
     if (!allowedBefore) withdraw();
-    early.forEach(given => given[0] != 'consent' && call(given));
+    early.forEach(safe(given => given[0] != 'consent' && call(given)));
     fill(who());
     ['pushState', 'replaceState'].forEach(safe(method => {
       const native = history[method];
