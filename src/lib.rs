@@ -15,8 +15,10 @@
 //! | 1 | [`model`] | the nouns: events, ids, money, time, identity, consent, visits, deliveries, settings. No I/O |
 //! | 2 | [`privacy`] | the only way from raw contact details to hashed ones, and what keeps them out of free texts |
 //! | 2 | [`attribution`] | which click and which visit get the credit; reading click ids off addresses and cookies. Pure |
+//! | 2 | [`links`] | tracked links as rules: slugs, where they lead, the UTM policy. Pure |
 //! | 3 | [`store`] | the traits of what is durable; the engines: event journal, visitors in sled, memory for tests |
 //! | 4 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
+//! | 4 | [`tracking`] | tracked links at work: which there are, what was decided about UTM values, what came of the clicks |
 //! | 4 | [`destinations`] | the platforms: from sealed events to a request, from an answer to verdicts. Pure |
 //! | 4 | [`sandbox`] | strict stand-ins for the platforms, for tests, the demo and users |
 //! | 5 | [`delivery`] | the workers: lease, keep order, send, settle or try again; deadlines, late reports, HTTPS, OAuth, file writing |
@@ -33,6 +35,7 @@
 pub mod model;
 
 pub mod attribution;
+pub mod links;
 pub mod privacy;
 
 pub mod store;
@@ -40,6 +43,7 @@ pub mod store;
 pub mod context;
 pub mod destinations;
 pub mod sandbox;
+pub mod tracking;
 
 pub mod delivery;
 

@@ -47,14 +47,14 @@ fn visitor(number: u64) -> anyhow::Result<Observation> {
     let click = |kind, value: String| ClickId { kind, value, first_seen: Some(now), last_seen: now };
     let fbp = format!("fb.1.1795150800000.{number:010}");
     let utm = Utm { source: Some("google".into()), campaign: Some("autumn".into()), ..Utm::default() };
+    let visit = Visit {
+        at: now,
+        url: Some(Sensitive::new("https://shop.example/mugs?utm_source=google&utm_campaign=autumn".into())),
+        referrer: Some(Sensitive::new("https://www.google.com/".into())),
+        utm,
+        ..Visit::default()
+    };
     Ok(Observation {
-        visitor_id: VisitorId::new(format!("{VISITOR}{number:08}"))?,
-        visit: Visit {
-            at: now,
-            url: Some(Sensitive::new("https://shop.example/mugs?utm_source=google&utm_campaign=autumn".into())),
-            referrer: Some(Sensitive::new("https://www.google.com/".into())),
-            utm,
-        },
         clicks: vec![
             click(ClickKind::Gclid, format!("EAIaIQobChMI{number:010}_Bench-Click0123456789abcdefgh")),
             click(ClickKind::Fbclid, format!("IwAR{number:010}benchFbclidMixedCase0123456789abcdefghijkl")),
@@ -63,6 +63,6 @@ fn visitor(number: u64) -> anyhow::Result<Observation> {
         cookies: Cookies { fbp: Some(fbp), ..Cookies::default() },
         consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted },
         ip: "203.0.113.77".parse().ok().map(Sensitive::new),
-        user_agent: None,
+        ..Observation::new(VisitorId::new(format!("{VISITOR}{number:08}"))?, visit)
     })
 }

@@ -12,9 +12,9 @@ use crate::{
         Response as Answered, Unsendable, Verdict,
     },
     model::{
-        Attempt, ClickId, ClickKind, Consent, Cookies, Currency, DestinationId, DestinationName, Digest, EventName,
-        Failure, FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Time, Utm, Visit,
-        VisitorId, WaitReason,
+        Attempt, ClickId, ClickKind, Currency, DestinationId, DestinationName, Digest, EventName, Failure,
+        FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Time, Visit, VisitorId,
+        WaitReason,
     },
     privacy::seal_user,
     store::{Exhibit, Settlement, Step, conformance, memory},
@@ -305,20 +305,14 @@ async fn a_visitor_is_shown_without_contact_data_and_forgotten_by_what_intake_wo
         ..RawUser::default()
     };
     let at = Time::from_secs(NOW - 60);
+    let url = Some(crate::model::Sensitive::new("https://shop.example/mugs?gclid=secret-click".into()));
+    let visit = Visit { at, url, ..Visit::default() };
     let seen = |id: &str| Observation {
-        visitor_id: VisitorId::new(id).expect("valid"),
-        visit: Visit {
-            at,
-            url: Some(crate::model::Sensitive::new("https://shop.example/mugs?gclid=secret-click".into())),
-            referrer: None,
-            utm: Utm::default(),
-        },
         clicks: vec![ClickId { kind: ClickKind::Gclid, value: "G-1".into(), first_seen: Some(at), last_seen: at }],
-        cookies: Cookies::default(),
-        consent: Consent::default(),
         ip: Some(crate::model::Sensitive::new([203, 0, 113, 7].into())),
         user_agent: Some(crate::model::Sensitive::new("Mozilla".into())),
         keys: seal_user(&person, Country::parse("US").ok()).identity_keys().collect(),
+        ..Observation::new(VisitorId::new(id).expect("valid"), visit.clone())
     };
     let remember = async |id: &str| operator.admin.stores.visits.remember(vec![seen(id)]).await.expect("remembers");
     remember("v-1").await;

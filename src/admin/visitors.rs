@@ -76,6 +76,7 @@ const fn kind_name(kind: IdentityKind) -> &'static str {
         IdentityKind::Fbp => "fbp",
         IdentityKind::LeadId => "lead_id",
         IdentityKind::ClickId => "click_id",
+        IdentityKind::Conversion => "conversion",
     }
 }
 

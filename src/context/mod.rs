@@ -24,22 +24,30 @@ pub fn find(
     id: Option<&VisitorId>,
     keys: impl FnOnce() -> Vec<IdentityKey>,
 ) -> Result<Option<Found>, StoreError> {
+    let found = |visitor, joined_by| Ok(Some(Found { visitor: whole(stores, visitor)?, joined_by }));
     if let Some(visitor) = id.map(|id| sound(stores.visits.find(id))).transpose()?.flatten() {
-        return Ok(Some(Found { visitor, joined_by: JoinedBy::VisitorId }));
+        return found(visitor, JoinedBy::VisitorId);
     }
     let keys = keys();
     if let Some((visitor, key)) = sound(stores.visits.find_by(&keys))? {
-        return Ok(Some(Found { visitor, joined_by: joined_by(key.kind) }));
+        return found(visitor, joined_by(key.kind));
     }
     // Events tell of persons; what tells of a browser is found with its visits, or not at all.
-    let of_person = |key: &IdentityKey| {
-        use IdentityKind::{Email, ExternalId, LeadId, Phone};
-        matches!(key.kind, Email | Phone | ExternalId | LeadId)
-    };
-    let keys: Vec<IdentityKey> = keys.into_iter().filter(of_person).collect();
+    let keys: Vec<IdentityKey> = keys.into_iter().filter(|key| key.kind.tells_person()).collect();
     let Some((id, key)) = stores.events.visitor_of(&keys)? else { return Ok(None) };
-    let visitor = sound(stores.visits.find(&id))?;
-    Ok(visitor.map(|visitor| Found { visitor, joined_by: joined_by(key.kind) }))
+    match sound(stores.visits.find(&id))? {
+        Some(visitor) => found(visitor, joined_by(key.kind)),
+        None => Ok(None),
+    }
+}
+
+/// A visitor with the histories of the others that are the same person.
+fn whole(stores: &Stores, visitor: Visitor) -> Result<Visitor, StoreError> {
+    let mut others = Vec::new();
+    for id in &visitor.linked {
+        others.extend(sound(stores.visits.find(id))?);
+    }
+    Ok(if others.is_empty() { visitor } else { visitor.with(others) })
 }
 
 /// A visitor whose record is damaged is as good as unknown: it must not stand in the way of a sale.
@@ -87,5 +95,6 @@ const fn joined_by(kind: IdentityKind) -> JoinedBy {
         IdentityKind::Fbp => JoinedBy::Fbp,
         IdentityKind::LeadId => JoinedBy::LeadId,
         IdentityKind::ClickId => JoinedBy::ClickId,
+        IdentityKind::Conversion => JoinedBy::Transaction,
     }
 }

@@ -34,11 +34,15 @@ pub enum ClickKind {
     Twclid,
     /// `OpenAI` Ads.
     Oppref,
+    /// Which of Google's ad products a landing came from: no click id, the same for many people.
+    GadSource,
+    /// Google's id of the campaign: no click id either.
+    GadCampaignid,
 }
 
 impl ClickKind {
     /// Every kind, with the query parameter that carries it.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Gclid, "gclid"),
         (Self::Gbraid, "gbraid"),
         (Self::Wbraid, "wbraid"),
@@ -52,7 +56,16 @@ impl ClickKind {
         (Self::RdtCid, "rdt_cid"),
         (Self::Twclid, "twclid"),
         (Self::Oppref, "oppref"),
+        (Self::GadSource, "gad_source"),
+        (Self::GadCampaignid, "gad_campaignid"),
     ];
+
+    /// Whether it names one click. What does not is kept, but joins nobody and is sent nowhere as a click.
+    /// Source: <https://support.google.com/google-ads/answer/16193746>, read 2026-11-20.
+    #[must_use]
+    pub const fn names_a_click(self) -> bool {
+        !matches!(self, Self::GadSource | Self::GadCampaignid)
+    }
 
     /// The query parameter that carries it.
     #[must_use]

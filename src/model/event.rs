@@ -294,6 +294,8 @@ pub enum JoinedBy {
     LeadId,
     /// By a click id.
     ClickId,
+    /// By the transaction: the visitor's browser saw the conversion.
+    Transaction,
 }
 
 /// Which visits get the credit.

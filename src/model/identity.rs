@@ -342,6 +342,16 @@ pub enum IdentityKind {
     LeadId = 7,
     /// Click id of a platform.
     ClickId = 8,
+    /// A conversion that the visitor's browser saw: its name and its transaction.
+    Conversion = 9,
+}
+
+impl IdentityKind {
+    /// Whether two browsers seen with the same one are one person's.
+    #[must_use]
+    pub const fn tells_person(self) -> bool {
+        matches!(self, Self::Email | Self::Phone | Self::ExternalId | Self::LeadId)
+    }
 }
 
 /// A hashed identifier of a visitor.
@@ -367,10 +377,17 @@ impl IdentityKey {
         keys.into_iter().flatten()
     }
 
-    /// The key for a click id: a CRM often keeps nothing else of a landing.
+    /// The key for a click id: a CRM often keeps nothing else of a landing. `None` for what names no click.
     #[must_use]
-    pub fn of_click(click: &ClickId) -> Self {
-        Self::of_token(IdentityKind::ClickId, &format!("{}:{}", click.kind.parameter(), click.value))
+    pub fn of_click(click: &ClickId) -> Option<Self> {
+        let text = || format!("{}:{}", click.kind.parameter(), click.value);
+        click.kind.names_a_click().then(|| Self::of_token(IdentityKind::ClickId, &text()))
+    }
+
+    /// The key for a conversion: what the browser saw of it is found by what the shop reports, and the other way round.
+    #[must_use]
+    pub fn of_conversion(event: &str, transaction: &str) -> Self {
+        Self::of_token(IdentityKind::Conversion, &format!("{event}:{transaction}"))
     }
 }
 

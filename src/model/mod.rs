@@ -7,6 +7,7 @@ mod duration;
 mod event;
 mod id;
 mod identity;
+mod link;
 mod money;
 mod sensitive;
 mod settings;
@@ -29,8 +30,9 @@ pub use identity::{
     Digest, IdentityKey, IdentityKind, InvalidDigest, MetaDigests, Normal, Raw, RawUser, SealedUser, Spelled, kind,
 };
 pub(crate) use identity::{contains_email, looks_like_contact_data};
+pub use link::{Click, ClickVerdict, Link, LinkKey, LinkState, Split, UtmRule, Variant};
 pub use money::{Currency, InvalidMoney, Money, parse_decimal};
 pub use sensitive::{Secret, Sensitive};
 pub use settings::{Problem, Settings, plain_url, unavailable};
 pub use time::{Clock, InvalidTime, MockClock, SystemClock, Time};
-pub use visit::{Observation, Utm, Visit, Visitor};
+pub use visit::{Action, Left, Observation, Place, Screen, Utm, Visit, Visitor};

@@ -1,10 +1,12 @@
 //! Visitors and their visits: the click context that later conversions are joined to.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClickId, Consent, Cookies, IdentityKey, IdentityKind, Sensitive, Time, VisitorId};
+use super::{
+    ClickId, Consent, Cookies, Digest, EventName, IdentityKey, IdentityKind, LinkKey, Money, Sensitive, Time, VisitorId,
+};
 
 /// Visits kept for one visitor next to the first one; the oldest of them go first.
 const VISITS_MAX: usize = 20;
@@ -12,6 +14,14 @@ const VISITS_MAX: usize = 20;
 const CLICKS_MAX: usize = 32;
 /// Identifiers kept for one visitor.
 const KEYS_MAX: usize = 32;
+/// Ids of the browser at ad platforms kept for one visitor.
+const BROWSER_IDS_MAX: usize = 16;
+/// Steps kept for one visitor; the oldest go first.
+const ACTIONS_MAX: usize = 50;
+/// Other visitors that are the same person, at most.
+const LINKED_MAX: usize = 8;
+/// A silence of this length ends a visit, as analytics tools have it.
+const VISIT_ENDS_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// The five UTM values of a landing, as they were in the URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +52,8 @@ impl Utm {
     }
 }
 
-/// One landing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One landing, and what followed it until the visitor was silent for half an hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
     /// When.
     pub at: Time,
@@ -53,27 +63,119 @@ pub struct Visit {
     pub referrer: Option<Sensitive<String>>,
     /// UTM values of the page's address.
     pub utm: Utm,
+    /// The tracked link that led to it.
+    pub link: Option<LinkKey>,
+    /// Pages that were looked at after the first.
+    pub pages: u16,
+    /// Seconds that its pages were in view.
+    pub engaged_s: u32,
+    /// How far the page was scrolled that was scrolled furthest, in percent.
+    pub scroll: u8,
+}
+
+/// How large the visitor's screen is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Screen {
+    /// Narrower than 768 points.
+    Small,
+    /// Narrower than 1280 points.
+    Medium,
+    /// Wider.
+    Large,
+}
+
+/// Something a visitor did on a page: a step towards a conversion, or a conversion that its browser saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub name: EventName,
+    /// The transaction it names, hashed.
+    pub transaction: Option<Digest>,
+    /// What it is worth, as the browser says.
+    pub money: Option<Money>,
+}
+
+/// What a page tells when it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Seconds that it was in view.
+    pub engaged_s: u32,
+    /// How far it was scrolled, in percent.
+    pub scroll: u8,
+}
+
+/// Where in a visit something was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// At its start.
+    #[default]
+    Landing,
+    /// On a further page; a landing if the visit is over.
+    Page,
+    /// On a page that was told of before.
+    Within,
 }
 
 /// What one request tells about a visitor; [`Visitor::absorb`] adds it to what is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// Who.
     pub visitor_id: VisitorId,
-    /// The landing.
+    /// Where in the visit.
+    pub place: Place,
+    /// The page, and where from.
     pub visit: Visit,
     /// Click identifiers seen in the address or in cookies.
     pub clicks: Vec<ClickId>,
     /// Platform cookies.
     pub cookies: Cookies,
+    /// The browser's ids at other platforms: names of cookies, and their values.
+    pub browser_ids: Vec<(String, String)>,
     /// What the visitor allowed.
     pub consent: Consent,
     /// The browser's address.
     pub ip: Option<Sensitive<IpAddr>>,
     /// The browser.
     pub user_agent: Option<Sensitive<String>>,
+    /// Its screen.
+    pub screen: Option<Screen>,
     /// Hashed identifiers the visitor can be found by from now on.
     pub keys: Vec<IdentityKey>,
+    /// What the visitor did.
+    pub action: Option<Action>,
+    /// The page was left.
+    pub left: Option<Left>,
+    /// Another visitor that is the same person: its id was handed over.
+    pub same_as: Option<VisitorId>,
+    /// The visitor no longer allows anything to be kept: what is known is dropped but for that.
+    pub withdrawn: bool,
+}
+
+impl Observation {
+    /// That `visitor_id` was seen at `visit`, and nothing else.
+    #[must_use]
+    pub fn new(visitor_id: VisitorId, visit: Visit) -> Self {
+        Self {
+            visitor_id,
+            place: Place::Landing,
+            visit,
+            clicks: Vec::new(),
+            cookies: Cookies::default(),
+            browser_ids: Vec::new(),
+            consent: Consent::default(),
+            ip: None,
+            user_agent: None,
+            screen: None,
+            keys: Vec::new(),
+            action: None,
+            left: None,
+            same_as: None,
+            withdrawn: false,
+        }
+    }
 }
 
 /// All we know of one browser.
@@ -99,6 +201,14 @@ pub struct Visitor {
     pub keys: Vec<IdentityKey>,
     /// When it was last seen.
     pub last_seen: Time,
+    /// Its latest screen.
+    pub screen: Option<Screen>,
+    /// Its ids at other platforms, by cookie; at most 16.
+    pub browser_ids: Vec<(String, String)>,
+    /// Its latest steps, oldest first; at most 50.
+    pub actions: Vec<Action>,
+    /// Other visitors that are the same person, at most 8.
+    pub linked: Vec<VisitorId>,
 }
 
 impl Visitor {
@@ -116,15 +226,29 @@ impl Visitor {
             user_agent: None,
             keys: Vec::new(),
             last_seen: first.visit.at,
+            screen: None,
+            browser_ids: Vec::new(),
+            actions: Vec::new(),
+            linked: Vec::new(),
         };
         visitor.learn(first);
         visitor
     }
 
-    /// Adds what `seen` tells. The same observation twice changes nothing more than once does.
+    /// Adds what `seen` tells. The same landing twice changes nothing more than once does.
     pub fn absorb(&mut self, seen: Observation) {
+        let goes_on = seen.visit.at.since(self.last_seen) < VISIT_ENDS_AFTER;
+        let last = self.last_visit();
+        // The landing page loaded once more.
+        let again = seen.visit.url.is_some() && last.url == seen.visit.url && last.utm == seen.visit.utm;
+        let page = seen.place == Place::Page || (seen.place == Place::Landing && again);
         let known = self.first_visit == seen.visit || self.visits.contains(&seen.visit);
-        if !known {
+        if goes_on && page {
+            let last = self.last_visit_mut();
+            last.pages = last.pages.saturating_add(u16::from(!known && seen.place == Place::Page));
+            // The link is told of before its landing page is, but it may also be stored after it.
+            last.link = last.link.take().or_else(|| seen.visit.link.clone());
+        } else if seen.place != Place::Within && !known {
             self.visits.push(seen.visit.clone());
             if self.visits.len() > VISITS_MAX {
                 self.visits.remove(0);
@@ -133,24 +257,77 @@ impl Visitor {
         self.learn(seen);
     }
 
+    /// Notes that `other` is the same person.
+    pub fn link(&mut self, other: &VisitorId) {
+        if *other != self.id && !self.linked.contains(other) {
+            self.linked.push(other.clone());
+            if self.linked.len() > LINKED_MAX {
+                self.linked.remove(0);
+            }
+        }
+    }
+
+    /// This visitor with the history of `others`, who are the same person. What belongs to a browser stays its own.
+    #[must_use]
+    pub fn with(mut self, others: Vec<Self>) -> Self {
+        for other in others {
+            let mut landings: Vec<Visit> = std::mem::take(&mut self.visits);
+            landings.push(self.first_visit);
+            landings.push(other.first_visit);
+            landings.extend(other.visits);
+            landings.sort_by_key(|visit| visit.at);
+            self.first_visit = landings.remove(0);
+            self.visits = landings;
+            other.clicks.into_iter().for_each(|click| self.click(click));
+            self.actions.extend(other.actions);
+            self.actions.sort_by_key(|action| action.at);
+            self.consent = self.consent.or(other.consent);
+        }
+        self
+    }
+
     /// The latest landing.
     #[must_use]
     pub fn last_visit(&self) -> &Visit {
         self.visits.last().unwrap_or(&self.first_visit)
     }
 
+    fn last_visit_mut(&mut self) -> &mut Visit {
+        self.visits.last_mut().unwrap_or(&mut self.first_visit)
+    }
+
+    fn click(&mut self, click: ClickId) {
+        match self.clicks.iter_mut().find(|known| known.kind == click.kind && known.value == click.value) {
+            // A landing with a click that is known keeps the time of the first: that was the click.
+            Some(known) => {
+                known.first_seen = [known.first_seen, click.first_seen].into_iter().flatten().min();
+                known.last_seen = known.last_seen.max(click.last_seen);
+            }
+            None => self.clicks.push(click),
+        }
+    }
+
+    /// Drops everything but who it is and by what it is found, so that what it no longer allows holds for later events.
+    fn withdraw(&mut self) {
+        let at = self.last_seen;
+        self.first_visit = Visit { at, ..Visit::default() };
+        self.visits.clear();
+        self.clicks.clear();
+        self.actions.clear();
+        self.browser_ids.clear();
+        self.cookies = Cookies::default();
+        (self.ip, self.user_agent, self.screen) = (None, None, None);
+        self.keys.retain(|key| key.kind != IdentityKind::ClickId);
+    }
+
     fn learn(&mut self, seen: Observation) {
         self.last_seen = self.last_seen.max(seen.visit.at);
-        for click in seen.clicks {
-            match self.clicks.iter_mut().find(|known| known.kind == click.kind && known.value == click.value) {
-                // A landing with a click that is known keeps the time of the first: that was the click.
-                Some(known) => {
-                    known.first_seen = [known.first_seen, click.first_seen].into_iter().flatten().min();
-                    known.last_seen = known.last_seen.max(click.last_seen);
-                }
-                None => self.clicks.push(click),
-            }
+        if seen.withdrawn {
+            self.consent = seen.consent.or(self.consent);
+            self.withdraw();
+            return;
         }
+        seen.clicks.into_iter().for_each(|click| self.click(click));
         while self.clicks.len() > CLICKS_MAX {
             let oldest = self.clicks.iter().enumerate().min_by_key(|(_, click)| click.last_seen).map_or(0, |(i, _)| i);
             self.clicks.remove(oldest);
@@ -161,14 +338,35 @@ impl Visitor {
         self.consent = seen.consent.or(self.consent);
         self.ip = seen.ip.or(self.ip.take());
         self.user_agent = seen.user_agent.or(self.user_agent.take());
+        self.screen = seen.screen.or(self.screen);
+        for (name, value) in seen.browser_ids {
+            self.browser_ids.retain(|(known, _)| *known != name);
+            self.browser_ids.push((name, value));
+        }
+        let surplus = self.browser_ids.len().saturating_sub(BROWSER_IDS_MAX);
+        self.browser_ids.drain(..surplus);
+        if let Some(left) = seen.left {
+            let last = self.last_visit_mut();
+            last.engaged_s = last.engaged_s.saturating_add(left.engaged_s);
+            last.scroll = last.scroll.max(left.scroll);
+        }
+        if let Some(action) = seen.action.filter(|action| !self.actions.contains(action)) {
+            self.actions.push(action);
+            let surplus = self.actions.len().saturating_sub(ACTIONS_MAX);
+            self.actions.drain(..surplus);
+        }
+        if let Some(other) = seen.same_as {
+            self.link(&other);
+        }
         for key in seen.keys {
             if !self.keys.contains(&key) {
                 self.keys.push(key);
             }
         }
         while self.keys.len() > KEYS_MAX {
-            // Click ids come and go; what says who it is stays longest.
-            let click = self.keys.iter().position(|key| key.kind == IdentityKind::ClickId);
+            // Click ids and conversions come and go; what says who it is stays longest.
+            let passing = |key: &IdentityKey| matches!(key.kind, IdentityKind::ClickId | IdentityKind::Conversion);
+            let click = self.keys.iter().position(passing);
             self.keys.remove(click.unwrap_or(0));
         }
     }
@@ -181,15 +379,11 @@ mod tests {
 
     fn seen(at: i64, gclid: &str, consent: Choice) -> Observation {
         let at = Time::from_secs(at);
+        let visitor = VisitorId::new("v1").expect("valid");
         Observation {
-            visitor_id: VisitorId::new("v1").expect("valid"),
-            visit: Visit { at, url: None, referrer: None, utm: Utm::default() },
             clicks: vec![ClickId { kind: ClickKind::Gclid, value: gclid.into(), first_seen: Some(at), last_seen: at }],
-            cookies: Cookies::default(),
             consent: Consent { ad_user_data: consent, ad_personalization: Choice::Unknown },
-            ip: None,
-            user_agent: None,
-            keys: Vec::new(),
+            ..Observation::new(visitor, Visit { at, ..Visit::default() })
         }
     }
 
@@ -214,5 +408,49 @@ mod tests {
         assert_eq!(visitor.first_visit.at, Time::from_secs(0));
         assert_eq!((visitor.visits.len(), visitor.clicks.len()), (VISITS_MAX, CLICKS_MAX));
         assert_eq!(visitor.last_visit().at, Time::from_secs(199));
+    }
+
+    #[test]
+    fn pages_belong_to_their_visit_until_it_is_over() {
+        let mut visitor = Visitor::new(seen(0, "a", Choice::Unknown));
+        let page = |at| Observation { place: Place::Page, clicks: Vec::new(), ..seen(at, "", Choice::Unknown) };
+        visitor.absorb(page(60));
+        visitor.absorb(page(120));
+        visitor.absorb(Observation { left: Some(Left { engaged_s: 7, scroll: 80 }), ..page(130) });
+        assert_eq!((visitor.visits.len(), visitor.first_visit.pages), (0, 3));
+        assert_eq!((visitor.first_visit.engaged_s, visitor.first_visit.scroll), (7, 80));
+        visitor.absorb(page(130 + 1800));
+        assert_eq!((visitor.visits.len(), visitor.visits[0].pages), (1, 0), "half an hour later it is another visit");
+        let within = Observation { place: Place::Within, ..page(9000) };
+        visitor.absorb(within);
+        assert_eq!(visitor.visits.len(), 1, "a step is no landing");
+    }
+
+    #[test]
+    fn one_person_in_two_browsers_has_both_histories() {
+        let mut one = Visitor::new(seen(100, "new", Choice::Granted));
+        let other = Visitor::new(Observation {
+            ip: Some(Sensitive::new([192, 0, 2, 1].into())),
+            ..seen(5, "old", Choice::Denied)
+        });
+        one.link(&VisitorId::new("v2").expect("valid"));
+        let both = one.clone().with(vec![other]);
+        assert_eq!(both.first_visit.at, Time::from_secs(5));
+        assert_eq!((both.visits.len(), both.clicks.len()), (1, 2));
+        assert_eq!(
+            (both.consent.ad_user_data, both.ip.is_none()),
+            (Choice::Granted, true),
+            "a browser's own stays its own"
+        );
+    }
+
+    #[test]
+    fn who_withdraws_is_known_by_nothing_but_that() {
+        let key = IdentityKey::of_token(IdentityKind::Fbp, "fb.1.1.2");
+        let mut visitor = Visitor::new(Observation { keys: vec![key], ..seen(1, "a", Choice::Granted) });
+        let consent = Consent { ad_user_data: Choice::Denied, ad_personalization: Choice::Denied };
+        visitor.absorb(Observation { withdrawn: true, consent, place: Place::Within, ..seen(2, "b", Choice::Denied) });
+        assert!(visitor.clicks.is_empty() && visitor.visits.is_empty() && visitor.first_visit.url.is_none());
+        assert_eq!((visitor.consent, visitor.keys.len()), (consent, 1), "a later sale is to find the no");
     }
 }

@@ -6,10 +6,10 @@ use std::{future::Future, time::Duration};
 
 use super::{Accepted, Config, LeaseKey, Leased, Settlement, Step, StoreError, Stores};
 use crate::model::{
-    ActionSource, Attempt, Attribution, Awaited, ClickId, ClickKind, Consent, Context, Cookies, DestinationId,
-    DestinationName, Digest, EventId, EventName, Failure, FailureClass, IdentityKey, IdentityKind, JoinedBy,
-    NewDelivery, NewEvent, NewState, Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName,
-    Spelled, Time, TransactionId, Utm, Visit, VisitorId, WaitReason,
+    ActionSource, Attempt, Attribution, Awaited, ClickId, ClickKind, Consent, Context, DestinationId, DestinationName,
+    Digest, EventId, EventName, Failure, FailureClass, IdentityKey, IdentityKind, JoinedBy, NewDelivery, NewEvent,
+    NewState, Observation, Outcome, Properties, SealedEvent, SealedUser, SkipReason, SourceName, Spelled, Time,
+    TransactionId, Visit, VisitorId, WaitReason,
 };
 
 /// Settings with the default retention and small bounds, in `path`.
@@ -358,14 +358,9 @@ async fn a_new_destination_starts_balanced(stores: &Stores) {
 async fn remembers_finds_and_forgets_visitors(stores: &Stores) {
     let visits = &stores.visits;
     let seen = |visitor: &str, gclid: &str, key: &str, at: Time| Observation {
-        visitor_id: VisitorId::new(visitor).expect("valid"),
-        visit: Visit { at, url: None, referrer: None, utm: Utm::default() },
         clicks: vec![ClickId { kind: ClickKind::Gclid, value: gclid.into(), first_seen: Some(at), last_seen: at }],
-        cookies: Cookies::default(),
-        consent: Consent::default(),
-        ip: None,
-        user_agent: None,
         keys: vec![IdentityKey { kind: IdentityKind::Email, digest: Digest::of_token(key) }],
+        ..Observation::new(VisitorId::new(visitor).expect("valid"), Visit { at, ..Visit::default() })
     };
     let later = START.plus(MINUTE);
     let all = vec![seen("v1", "A", "ada", START), seen("v1", "B", "ada", later), seen("v2", "C", "bob", later)];

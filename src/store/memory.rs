@@ -212,14 +212,22 @@ impl VisitStore for Visitors {
         let mut maps = self.maps();
         for seen in seen {
             let id = seen.visitor_id.clone();
+            let told = seen.keys.iter().filter(|key| key.kind.tells_person());
+            let others: Vec<VisitorId> =
+                told.filter_map(|key| maps.by_key.get(key).cloned()).chain(seen.same_as.clone()).collect();
             for &key in &seen.keys {
                 maps.by_key.insert(key, id.clone());
             }
             match maps.by_id.get_mut(&id) {
                 Some(visitor) => visitor.absorb(seen),
                 None => {
-                    maps.by_id.insert(id, Visitor::new(seen));
+                    maps.by_id.insert(id.clone(), Visitor::new(seen));
                 }
+            }
+            for other in others.iter().filter(|other| **other != id) {
+                let Some(known) = maps.by_id.get_mut(other) else { continue };
+                known.link(&id);
+                maps.by_id.entry(id.clone()).and_modify(|visitor| visitor.link(other));
             }
         }
         Ok(())
@@ -233,6 +241,12 @@ impl VisitStore for Visitors {
         let maps = self.maps();
         let found = keys.iter().find_map(|key| Some((maps.by_id.get(maps.by_key.get(key)?)?.clone(), *key)));
         Ok(found)
+    }
+
+    fn page(&self, after: Option<&VisitorId>, max: usize) -> Result<Vec<Visitor>, StoreError> {
+        let maps = self.maps();
+        let behind = maps.by_id.values().filter(|visitor| after.is_none_or(|after| visitor.id > *after));
+        Ok(behind.take(max).cloned().collect())
     }
 
     async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError> {

@@ -20,12 +20,16 @@ use crate::model::{
     NewState, Observation, Outcome, SealedEvent, Time, TransactionId, Visitor, VisitorId, WaitReason,
 };
 
+pub mod book;
+pub mod clicks;
 pub mod conformance;
 pub mod journal;
 pub mod memory;
 pub mod sled;
 mod steering;
 
+pub use book::{Book, Changed, Entry};
+pub use clicks::{Amendment, ClickStore};
 pub use steering::{
     Answer, Audit, Cause, Ended, Forget, Forgotten, Note, OperatorPause, Receipt, Reported, Requeue, Spill, Standing,
     Takes,
@@ -413,7 +417,8 @@ pub trait EventStore: Send + Sync {
 /// Visitors, by id and by what they were seen with.
 #[async_trait]
 pub trait VisitStore: Send + Sync {
-    /// Adds what was seen to what is known; durable when this returns.
+    /// Adds what was seen to what is known; durable when this returns. Visitors that turn out to be one person, by a contact
+    /// detail or an id that was handed over, are linked both ways, and each keeps its history.
     async fn remember(&self, seen: Vec<Observation>) -> Result<(), StoreError>;
 
     /// The visitor of this id.
@@ -421,6 +426,9 @@ pub trait VisitStore: Send + Sync {
 
     /// The visitor last seen with one of `keys`, tried in their order, and the key that found it.
     fn find_by(&self, keys: &[IdentityKey]) -> Result<Option<(Visitor, IdentityKey)>, StoreError>;
+
+    /// Up to `max` visitors by id, behind `after`. Those whose record is damaged are left out.
+    fn page(&self, after: Option<&VisitorId>, max: usize) -> Result<Vec<Visitor>, StoreError>;
 
     /// Deletes a visitor with all its identifiers; durable when this returns. Whether there was one.
     async fn forget(&self, id: &VisitorId) -> Result<bool, StoreError>;

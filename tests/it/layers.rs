@@ -8,9 +8,9 @@ use std::{
 /// Modules by layer; a module uses only smaller layers, and modules of one layer do not use each other.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["privacy", "attribution"],
+    &["privacy", "attribution", "links"],
     &["store"],
-    &["context", "destinations", "sandbox"],
+    &["context", "destinations", "sandbox", "tracking"],
     &["delivery"],
     &["pipeline"],
     &["web"],

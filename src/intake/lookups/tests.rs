@@ -13,7 +13,7 @@ use crate::{
     },
     model::{
         Choice, Consent, DestinationId, DestinationName, EventId, EventName, JoinedBy, MockClock, NewState,
-        Observation, Raw, Utm, Visit, VisitorId, WaitReason,
+        Observation, Raw, Visit, VisitorId, WaitReason,
     },
     pipeline::{self, Pipeline, Route},
     store::{Stores, conformance, memory},
@@ -135,14 +135,8 @@ async fn a_visit_that_comes_while_the_source_is_asked_counts_whatever_it_answers
     let config = &desk.sources["crm"];
     desk.take(config, &axum::http::HeaderMap::new(), None, vec![told.into()], NOW).await.expect("works");
     let seen = Observation {
-        visitor_id: VisitorId::new("v-1").expect("valid"),
-        visit: Visit { at: NOW, url: None, referrer: None, utm: Utm::default() },
-        clicks: Vec::new(),
-        cookies: Default::default(),
         consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Granted },
-        ip: None,
-        user_agent: None,
-        keys: Vec::new(),
+        ..Observation::new(VisitorId::new("v-1").expect("valid"), Visit { at: NOW, ..Visit::default() })
     };
     desk.pipeline.visit(seen).await.expect("stores");
     let lookup = desk.pipeline.lookups().pop().expect("is awaited");

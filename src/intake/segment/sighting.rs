@@ -117,7 +117,7 @@ fn keys(event: &RawEvent, default_country: Option<Country>) -> Vec<IdentityKey> 
     let tokens = event.context.checkout_tokens.iter();
     ids.extend(tokens.map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)));
     ids.extend(IdentityKey::of_cookies(&event.context.cookies));
-    ids.extend(event.context.clicks.iter().map(IdentityKey::of_click));
+    ids.extend(event.context.clicks.iter().filter_map(IdentityKey::of_click));
     ids
 }
 
@@ -132,14 +132,14 @@ fn observation(event: RawEvent, visitor_id: VisitorId, keys: Vec<IdentityKey>) -
         (click.first_seen, click.last_seen) = (click.first_seen.or(Some(at)), at);
     }
     let agent = context.user_agent.and_then(|agent| scrub::agent(agent.into_inner(), posted));
+    let (url, referrer) = (page(context.url), page(context.referrer));
     Observation {
-        visitor_id,
-        visit: Visit { at, url: page(context.url), referrer: page(context.referrer), utm },
         clicks,
         cookies: context.cookies,
         consent: event.consent,
         ip: context.ip,
         user_agent: agent.map(Sensitive::new),
         keys,
+        ..Observation::new(visitor_id, Visit { at, url, referrer, utm, ..Visit::default() })
     }
 }

@@ -10,10 +10,12 @@
 //! - what was deleted stays in its file, so the start after somebody was forgotten writes it anew (`rewrite`).
 
 mod rewrite;
+mod v1;
 
 use std::{
     fs,
     io::ErrorKind,
+    ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread,
@@ -21,7 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use sled::Transactional as _;
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,8 +37,8 @@ use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
 const BATCH_MAX: usize = 256;
 /// Requests that may wait for the committer.
 const COMMITTER_QUEUE: usize = 1024;
-/// The form visitors are written in.
-const VERSION: u8 = 1;
+/// The form visitors are written in. Older ones stay readable.
+const VERSION: u8 = 2;
 /// Version byte and checksum.
 const HEADER_BYTES: usize = 5;
 /// sled lets go of its lock a moment after it was closed; nobody else can have it, as the data directory has a lock too.
@@ -112,13 +114,18 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+fn decode(bytes: &[u8]) -> Result<Visitor, StoreError> {
     let damaged = || StoreError::Damaged("a visitor's record fails its checksum".into());
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(damaged)?;
-    if header[0] != VERSION || crc32fast::hash(body).to_le_bytes() != header[1..] {
+    if crc32fast::hash(body).to_le_bytes() != header[1..] {
         return Err(damaged());
     }
-    postcard::from_bytes(body).map_err(|_| damaged())
+    let read = match header[0] {
+        1 => postcard::from_bytes::<v1::VisitorV1>(body).map(Visitor::from),
+        VERSION => postcard::from_bytes(body),
+        _ => return Err(damaged()),
+    };
+    read.map_err(|_| damaged())
 }
 
 impl Visitors {
@@ -388,10 +395,11 @@ impl Committer {
 
     fn remember(&self, batch: &mut Batch, seen: Observation) -> Result<(), StoreError> {
         let id = seen.visitor_id.as_str().as_bytes().to_vec();
+        let others = self.others(batch, &seen)?;
         for key in &seen.keys {
             batch.keys.insert(key_bytes(key), Some(id.clone()));
         }
-        let visitor = match self.known(batch, &id) {
+        let mut visitor = match self.known(batch, &id) {
             Ok(Some(mut visitor)) => {
                 visitor.absorb(seen);
                 visitor
@@ -403,8 +411,43 @@ impl Committer {
             }
             Err(error) => return Err(error),
         };
+        for mut other in others {
+            visitor.link(&other.id);
+            other.link(&visitor.id);
+            batch.visitors.insert(other.id.as_str().as_bytes().to_vec(), Some(other));
+        }
         batch.visitors.insert(id, Some(visitor));
         Ok(())
+    }
+
+    /// Other visitors that what is seen tells to be the same person: those seen with the same contact details before, and
+    /// the one whose id was handed over.
+    fn others(&self, batch: &Batch, seen: &Observation) -> Result<Vec<Visitor>, StoreError> {
+        let mut ids: Vec<Vec<u8>> = seen.same_as.iter().map(|id| id.as_str().as_bytes().to_vec()).collect();
+        for key in seen.keys.iter().filter(|key| key.kind.tells_person()).map(key_bytes) {
+            let owner = match batch.keys.get(&key) {
+                Some(staged) => staged.clone(),
+                None => {
+                    let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+                    let stored = trees.as_ref().ok_or_else(closed)?.keys.get(key);
+                    stored.map_err(|error| unavailable(&error))?.map(|id| id.to_vec())
+                }
+            };
+            ids.extend(owner);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids.retain(|id| id != seen.visitor_id.as_str().as_bytes());
+        let mut others = Vec::new();
+        for id in ids {
+            match self.known(batch, &id) {
+                Ok(other) => others.extend(other),
+                // One that cannot be read has no history to add.
+                Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(others)
     }
 
     /// Identifiers that lead to somebody who was seen with them later stay.
@@ -448,6 +491,19 @@ impl VisitStore for Visitors {
                 }
             }
             Ok(None)
+        })
+    }
+
+    fn page(&self, after: Option<&VisitorId>, max: usize) -> Result<Vec<Visitor>, StoreError> {
+        self.read(|trees| {
+            let after = after.map(|id| id.as_str().as_bytes().to_vec());
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let entries = trees.visitors.range((from, Bound::Unbounded)).take(max);
+            let read = entries.map(|entry| {
+                let (_, bytes) = entry.map_err(|error| unavailable(&error))?;
+                Ok(decode(&bytes).ok())
+            });
+            read.filter_map(Result::transpose).collect()
         })
     }
 
@@ -499,7 +555,7 @@ fn old(trees: &Trees, start: &[u8], before: Time) -> Result<(Vec<VisitorId>, Opt
             return Ok((ids, Some(id.to_vec())));
         }
         // One that cannot be read is no use to anybody.
-        if decode::<Visitor>(&bytes).map_or(true, |visitor| visitor.last_seen < before) {
+        if decode(&bytes).map_or(true, |visitor| visitor.last_seen < before) {
             ids.extend(String::from_utf8(id.to_vec()).ok().and_then(|id| VisitorId::new(id).ok()));
         }
     }

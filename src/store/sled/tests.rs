@@ -16,16 +16,7 @@ async fn the_embedded_engine_does_what_a_store_has_to() {
 async fn visitors_survive_a_restart_and_damage_is_noticed() {
     let directory = tempfile::tempdir().expect("a directory");
     let id = VisitorId::new("v1").expect("valid");
-    let seen = Observation {
-        visitor_id: id.clone(),
-        visit: crate::model::Visit { at: conformance::START, url: None, referrer: None, utm: Default::default() },
-        clicks: Vec::new(),
-        cookies: Default::default(),
-        consent: Default::default(),
-        ip: None,
-        user_agent: None,
-        keys: Vec::new(),
-    };
+    let seen = Observation::new(id.clone(), crate::model::Visit { at: conformance::START, ..Default::default() });
     let visitors = Visitors::open(directory.path(), 16 << 20).expect("opens");
     visitors.remember(vec![seen.clone()]).await.expect("remembers");
     drop(visitors);

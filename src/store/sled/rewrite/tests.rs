@@ -1,8 +1,6 @@
 use super::*;
 use crate::{
-    model::{
-        ClickId, ClickKind, Consent, Cookies, Digest, IdentityKey, IdentityKind, Observation, Utm, Visit, VisitorId,
-    },
+    model::{ClickId, ClickKind, Digest, IdentityKey, IdentityKind, Observation, Visit, VisitorId},
     store::{VisitStore as _, conformance, sled::Visitors},
 };
 
@@ -22,14 +20,9 @@ fn seen(visitor: &str, emails: Vec<IdentityKey>) -> Observation {
     let at = conformance::START;
     let value = format!("click-of-{visitor}");
     Observation {
-        visitor_id: id(visitor),
-        visit: Visit { at, url: None, referrer: None, utm: Utm::default() },
         clicks: vec![ClickId { kind: ClickKind::Gclid, value, first_seen: Some(at), last_seen: at }],
-        cookies: Cookies::default(),
-        consent: Consent::default(),
-        ip: None,
-        user_agent: None,
         keys: emails,
+        ..Observation::new(id(visitor), Visit { at, ..Visit::default() })
     }
 }
 

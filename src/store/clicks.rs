@@ -1,0 +1,57 @@
+//! Requests for tracked links: one row each, in a file for each day, in the order they came.
+//!
+//! Rows are appended without waiting for a sync: a killed process loses none that [`ClickStore::append`] returned for, a
+//! machine that loses power loses those since the last [`ClickStore::sync`].
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Health, StoreError};
+use crate::model::{Click, ClickVerdict, Time, VisitorId};
+
+/// What becomes known of a row after it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amendment {
+    /// Of which row.
+    pub id: String,
+    /// When the row was written: says which day's file has it.
+    pub clicked_at: Time,
+    /// It is judged otherwise.
+    pub verdict: Option<ClickVerdict>,
+    /// A reason to be added.
+    pub reason: Option<String>,
+    /// The tag reported its landing page.
+    pub landed: Option<Time>,
+    /// Who relabelled it; `None` if the relay did.
+    pub by: Option<String>,
+}
+
+/// Rows of clicks.
+pub trait ClickStore: Send + Sync {
+    /// Appends rows. They are in the file when this returns. Blocks.
+    fn append(&self, rows: &[Click]) -> Result<(), StoreError>;
+
+    /// Appends amendments of rows. Blocks. Those of rows that are not there (any more) change nothing.
+    fn amend(&self, amendments: &[Amendment]) -> Result<(), StoreError>;
+
+    /// Brings what was appended to the disk. Blocks.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Shows `each` the rows in `from..to`, as amended, newest day first and newest row first, until it says to stop.
+    /// Blocks; reads files.
+    fn scan(&self, from: Time, to: Time, each: &mut dyn FnMut(&Click) -> ControlFlow<()>) -> Result<(), StoreError>;
+
+    /// The row of this id, as amended; its ULID says where to look.
+    fn find(&self, id: &str) -> Result<Option<Click>, StoreError>;
+
+    /// Removes who it was from every row of these visitors: the rows stay, and with them the totals. How many there were.
+    /// Durable when this returns. Blocks.
+    fn forget(&self, visitors: &[VisitorId]) -> Result<u64, StoreError>;
+
+    /// Deletes the days that ended before `before`. Blocks.
+    fn retain(&self, before: Time) -> Result<(), StoreError>;
+
+    /// Whether it works.
+    fn health(&self) -> Health;
+}
