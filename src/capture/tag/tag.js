@@ -34,11 +34,11 @@
   const assumed = {};
   const told = {};
   const choices = () => Object.assign({}, assumed, told);
+  // As the relay has it (allowed.rs): what it would take for a refusal must not be told of somebody who has not refused.
   const allowed = () => {
     const now = choices();
-    const stated = [now.ad_storage, now.analytics_storage].filter(choice => choice);
-    const decisive = stated.length ? stated : [now.ad_user_data || (REQUIRE_CONSENT ? 'denied' : 'granted')];
-    return decisive.indexOf('granted') >= 0;
+    const refused = [now.ad_user_data, now.ad_storage || now.analytics_storage].indexOf('denied') >= 0;
+    return !refused && (now.ad_user_data == 'granted' || !REQUIRE_CONSENT);
   };
   const hear = (into, given) => {
     ['ad_user_data', 'ad_personalization', 'ad_storage', 'analytics_storage'].forEach(kind => {
@@ -57,7 +57,7 @@
     const may = allowed();
     settling = 0;
     if (now == choicesBefore) return;
-    if (may) allowedBefore ? post({ url: current, page: true }) : land();
+    if (may) allowedBefore ? post({ url: current, engaged_ms: 0 }) : land();
     else withdraw();
     allowedBefore = may;
     choicesBefore = now;
@@ -65,7 +65,7 @@
   // What is only assumed takes no cookie away: the visitor's choice may still be on its way.
   const withdraw = () => {
     if (!Object.keys(told).length || !stored()) return;
-    post({ url: current, page: true, visitor_id: stored() });
+    post({ url: current, engaged_ms: 0, visitor_id: stored() });
     forget();
   };
 
@@ -299,7 +299,7 @@
     win[api].q = { push: call };
     watch();
     early.forEach(safe(given => given[0] == 'consent' && call(given)));
-    landing = { url: place.href, referrer: doc.referrer, page: doc.referrer.split('/')[2] == place.host };
+    landing = { url: place.href, referrer: doc.referrer };
     allowedBefore = allowed();
     choicesBefore = JSON.stringify(choices());
     land();
