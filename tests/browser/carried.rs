@@ -10,7 +10,7 @@ const STAY: &str = "window.left = [];
     addEventListener('submit', event => { event.preventDefault(); left.push(event.target.getAttribute('action')); });";
 
 async fn known(body: &str) -> (Web, Browser) {
-    let web = Web::start(script(&["checkout.localhost"], false)).await;
+    let web = Web::start(script(&["checkout.localhost"], false).await).await;
     web.page("/", &web.tag(""), body);
     let browser = Browser::start().await;
     browser.open(&web.at("shop", "/")).await;
@@ -106,7 +106,7 @@ async fn the_other_domain_takes_the_id_and_clears_its_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_new_cart_of_a_shopify_shop_is_told_once() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     web.page("/", &format!("<script>window.Shopify = {{}}; document.cookie = 'cart=c1';</script>{}", web.tag("")), "");
     let browser = Browser::start().await;
     let carts = |posts: Vec<crate::web::Post>| {

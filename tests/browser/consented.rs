@@ -17,7 +17,7 @@ async fn kept(browser: &Browser) -> Value {
 }
 
 async fn asking(head: &str) -> Web {
-    let web = Web::start(script(&["checkout.localhost"], true)).await;
+    let web = Web::start(script(&["checkout.localhost"], true).await).await;
     let body = "<form data-relay><input type=hidden name=cr_vid></form><a href=\"http://checkout.localhost/\">pay</a>";
     web.page("/", &format!("{head}{}", web.tag("")), body);
     web.page("/start", "", "<a href=\"/?gclid=AbC\">in</a>");
@@ -96,7 +96,7 @@ async fn the_commands_of_consent_mode_are_heard_past_and_future() {
     let denied =
         "gtag('consent', 'default', { ad_storage: 'denied', analytics_storage: 'denied', ad_user_data: 'denied',
         ad_personalization: 'denied', wait_for_update: 500 });";
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     web.page("/", &format!("{GTAG}<script>{denied}</script>{}", web.tag("")), "");
     let browser = Browser::start().await;
     browser.open(&web.at("shop", "/nothing")).await;
@@ -116,14 +116,14 @@ async fn the_commands_of_consent_mode_are_heard_past_and_future() {
     let consent = json!({ "ad_storage": "granted", "analytics_storage": "granted", "ad_user_data": "granted",
         "ad_personalization": "denied" });
     assert_eq!((&again.body["consent"], again.cookies.as_str()), (&consent, "of=relay"));
-    // Half a no: nothing is taken away, and the relay is told.
-    browser.run("gtag('consent', 'update', { ad_storage: 'denied', ad_user_data: 'denied' })").await;
+    // A change that is no refusal takes nothing away, and the relay is told.
+    browser.run("gtag('consent', 'update', { ad_personalization: 'granted' })").await;
     let half = web.posts(1).await.remove(0).body;
-    assert_eq!((&half["consent"]["ad_user_data"], &half["visitor_id"]), (&json!("denied"), &json!("v1")));
+    assert_eq!((&half["consent"]["ad_personalization"], &half["visitor_id"]), (&json!("granted"), &json!("v1")));
     // A list in place of the one that was there is found at the next occasion.
-    browser.run("dataLayer = [['consent', 'update', { analytics_storage: 'denied' }]]; relay('event', 'x');").await;
+    browser.run("dataLayer = [['consent', 'update', { ad_storage: 'denied' }]]; relay('event', 'x');").await;
     let posts = web.posts(2).await;
-    assert!(posts.iter().all(|post| post.body["consent"]["analytics_storage"] == "denied"), "{posts:?}");
+    assert!(posts.iter().all(|post| post.body["consent"]["ad_storage"] == "denied"), "{posts:?}");
     browser.until("document.cookie == ''").await;
     assert_eq!(browser.eval("dataLayer.push({ event: 'x' })").await, 2, "push works as ever");
     browser.unhurt().await;
@@ -131,7 +131,7 @@ async fn the_commands_of_consent_mode_are_heard_past_and_future() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_for_some_regions_denies_and_does_not_grant() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     let commands = "gtag('consent', 'default', { ad_storage: 'granted', ad_user_data: 'denied' });
         gtag('consent', 'default', { ad_storage: 'denied', region: ['DE'] });
         gtag('consent', 'default', { ad_user_data: 'granted', region: ['US'] });";

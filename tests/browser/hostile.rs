@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_policy_needs_no_more_than_the_relays_address() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     let relay = web.at("t.shop", "");
     let policy =
         format!("default-src 'none'; script-src {relay}; connect-src {relay}; require-trusted-types-for 'script'");
@@ -43,7 +43,7 @@ async fn pages_that_took_things_away_are_not_hurt_and_the_visit_is_told() {
         "window.relay = { q: [[], ['nothing'], ['event'], ['constructor', 1], ['visitor', 5], ['identify', null], null] };",
         "Array.prototype.extra = () => { throw new Error('no'); }; Object.prototype.extra = 'x';",
     ];
-    let web = Web::start(script(&["checkout.localhost"], false)).await;
+    let web = Web::start(script(&["checkout.localhost"], false).await).await;
     let browser = Browser::start().await;
     for page in broken {
         web.page("/", &format!("<script>{page}</script>{}", web.tag("data-auto=scroll")), "<a href=\"#x\">x</a>");
@@ -103,7 +103,7 @@ async fn a_relay_that_fails_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_browser_without_fetch_uses_beacons() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     web.relay(|relay| relay.cookie = Some("shop.localhost".to_owned()));
     web.page("/", &format!("<script>delete window.fetch;</script>{}", web.tag("")), "");
     let browser = Browser::start().await;

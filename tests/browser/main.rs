@@ -9,5 +9,8 @@ mod consented;
 mod driver;
 mod hostile;
 mod pages;
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "shared with the journeys without a browser, which use more of it")]
+mod support;
 mod told;
 mod web;

@@ -33,7 +33,7 @@ async fn a_visit_is_told_at_once_with_the_cookies_of_the_platforms() {
         "needs no preflight"
     );
     let expected = json!({
-        "visitor_id": null, "url": web.at("shop", "/?gclid=AbC&x=1#top"), "referrer": web.at("shop", "/elsewhere"), "page": true,
+        "visitor_id": null, "url": web.at("shop", "/?gclid=AbC&x=1#top"), "referrer": web.at("shop", "/elsewhere"),
         "cookies": { "_fbp": "fb.1.1700000000000.1", "_fbc": "fb.1.1.X=Y", "_gcl_aw": "GCL.1.A", "_ga": "GA1.1.1.2",
             "_ga_ABC": "GS1", "FPAU": "1" },
         "consent": {}, "gpc": false, "screen": "medium",
@@ -86,7 +86,7 @@ async fn the_id_is_the_relays_cookie_or_kept_in_one_of_the_tags_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_made_before_the_tag_is_there_are_told_in_order() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     let snippet = "<script>window.track=window.track||function(){(track.q=track.q||[]).push(arguments)};
         const early = window.track, send = window.fetch;
         window.sent = [];
@@ -166,7 +166,7 @@ async fn changes_of_the_history_are_pages_each_once_in_a_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_and_depth_are_told_when_the_page_is_left_and_each_once() {
-    let web = Web::start(script(&[], false)).await;
+    let web = Web::start(script(&[], false).await).await;
     web.page("/", &web.tag("data-auto=\"scroll play\""), "<div style=\"height:8000px\">long</div><audio></audio>");
     web.page("/next", "", "");
     let browser = Browser::start().await;

@@ -23,7 +23,7 @@ enum Piece<'a> {
 const AROUND: usize = 2;
 
 /// The script, shorter.
-pub(crate) fn shorten(script: &str) -> String {
+pub(super) fn shorten(script: &str) -> String {
     let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     let text = lines.collect::<Vec<_>>().join("\n");
     let mut pieces = pieces(&text);

@@ -143,10 +143,9 @@
       // Without consent the cookie that is there stays at home, unless it is to be taken back.
       credentials: may || fields.visitor_id ? 'include' : 'omit',
       body: content,
-    }).then(answer => {
-      if (!may || !allowed()) return;
-      if (answer.status == 204) forget();
-      else if (answer.ok) return answer.json().then(said => keep(said.visitor_id));
+    }).then(answer => answer.status == 204 ? {} : answer.ok && answer.json()).then(said => {
+      // The visitor may have refused meanwhile.
+      if (said && may && allowed()) said.visitor_id ? keep(said.visitor_id) : forget();
     }).catch(() => {});
   };
 
