@@ -4,3 +4,5 @@
 mod twins;
 
 pub use twins::Twins;
+pub mod drift;
+pub mod governance;
