@@ -1,6 +1,8 @@
 //! Visits in: what a browser landed with, by which later conversions are joined to their click.
 
 mod country;
+pub mod redirect;
+mod truth;
 mod visits;
 
 use std::sync::Arc;
