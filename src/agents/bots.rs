@@ -146,11 +146,9 @@ impl Known {
                 }
             }
         }
-        // The longest first: the leftmost match prefers earlier alternatives.
+        // The longest first: of needles that match at the same place the earlier alternative wins.
         needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let alternatives: Vec<String> = needles.iter().map(|needle| alternative(needle)).collect();
-        let pattern = Regex::new(&alternatives.join("|")).expect("the needles are escaped, and a test compiles them");
-        Self { pattern, meaning }
+        Self { pattern: Regex::new(&pattern(&needles)).expect("every needle is escaped"), meaning }
     }
 
     fn find(&self, lower: &str) -> Option<Automation> {
@@ -160,15 +158,19 @@ impl Known {
     }
 }
 
-/// The pattern of a needle of the table. It begins where a word begins, if it begins like a word; `^` in front ties it to the
-/// beginning of the user agent, `$` at its end asks that its word ends there.
-fn alternative(needle: &str) -> String {
-    let literal = needle.trim_start_matches('^').trim_end_matches('$');
-    let in_front = match literal.bytes().next() {
-        _ if needle.starts_with('^') => "^",
-        Some(first) if first.is_ascii_alphanumeric() => r"(?-u:\b)",
-        _ => "",
-    };
-    let behind = if needle.ends_with('$') { r"(?-u:\b)" } else { "" };
-    format!("{in_front}{}{behind}", regex::escape(literal))
+/// One pattern for all needles of the table. A needle begins where a word begins, if it begins like a word; `^` in front ties
+/// it to the beginning of the user agent, `$` at its end asks that its word ends there.
+fn pattern(needles: &[&str]) -> String {
+    let like_a_word = |needle: &str| needle.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    let (tied, free): (Vec<&str>, Vec<&str>) = needles.iter().partition(|needle| needle.starts_with('^'));
+    let (words, signs): (Vec<&str>, Vec<&str>) = free.into_iter().partition(|needle| like_a_word(needle));
+    let [tied, words, signs] =
+        [tied, words, signs].map(|group| group.into_iter().map(literal).collect::<Vec<_>>().join("|"));
+    format!(r"^(?:{tied})|(?-u:\b)(?:{words})|(?:{signs})")
+}
+
+/// The needle itself, without its marks.
+fn literal(needle: &str) -> String {
+    let escaped = regex::escape(needle.trim_start_matches('^').trim_end_matches('$'));
+    if needle.ends_with('$') { escaped + r"(?-u:\b)" } else { escaped }
 }

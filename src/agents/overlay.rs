@@ -167,7 +167,8 @@ pub(super) enum Listed {
 impl Overlay {
     pub(super) fn new(entries: Vec<OverlayEntry>) -> Result<Self, OverlayError> {
         let patterns = entries.iter().map(|entry| &entry.pattern);
-        let set = RegexSetBuilder::new(patterns).size_limit(LIST_SIZE_MAX).build().map_err(|_| OverlayError::Together)?;
+        let set =
+            RegexSetBuilder::new(patterns).size_limit(LIST_SIZE_MAX).build().map_err(|_| OverlayError::Together)?;
         Ok(Self { set, entries })
     }
 

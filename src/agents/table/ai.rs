@@ -59,5 +59,4 @@ pub(super) const AGENTS: &[Product] = &[
     ("Cohere command", &["cohere-command"]),
     ("Bing Copilot", &["copilot-user"]),
     ("Meta AI", &["meta-ai-user"]),
-    ("Cursor", &["^cursor/"]),
 ];
