@@ -24,16 +24,17 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Awaited, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey,
-        IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState, Observation, Properties,
-        RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId,
-        WaitReason,
+        ActionSource, Awaited, Choice, Clock, Context, DestinationId, DestinationName, Digest, EventId, EventName,
+        IdentityKey, IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState, Observation,
+        Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor,
+        VisitorId, WaitReason,
     },
     privacy::{
         self, Country,
         scrub::{self, Posted},
     },
     store::{Accepted, StoreError, Stores, Waiting},
+    tracking::Twins,
 };
 
 /// Larger batches are sealed where blocking is allowed.
@@ -104,6 +105,8 @@ pub struct Pipeline {
     clock: Arc<dyn Clock>,
     /// What it counts.
     pub metrics: Metrics,
+    /// Conversions that servers and browsers told of.
+    pub twins: Twins,
     outcomes: delivery::Metrics,
     lookups: mpsc::Sender<Lookup>,
     wanted: Mutex<Option<mpsc::Receiver<Lookup>>>,
@@ -121,7 +124,17 @@ impl Pipeline {
     ) -> Self {
         let (lookups, wanted) = mpsc::channel(LOOKUPS_MAX);
         let wanted = Mutex::new(Some(wanted));
-        Self { stores, routes, config, clock, metrics: Metrics::default(), outcomes, lookups, wanted }
+        Self {
+            stores,
+            routes,
+            config,
+            clock,
+            metrics: Metrics::default(),
+            twins: Twins::default(),
+            outcomes,
+            lookups,
+            wanted,
+        }
     }
 
     /// The lookups that newly accepted events wait for, for the one who does them; `None` for everybody after the first.
@@ -146,8 +159,14 @@ impl Pipeline {
         let new = self.seal_all(events).await?;
         let awaited: Vec<Awaited> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
+        let conversions: Vec<_> = new.iter().map(|new| self.conversion(&new.event)).collect();
         let accepted = self.stores.events.accept(new).await?;
         let accepted = self.restate(accepted, &values).await?;
+        for (answer, conversion) in accepted.iter().zip(conversions) {
+            if let Some((name, digest)) = conversion.filter(|_| *answer == Accepted::New) {
+                self.twins.by_server(&name, digest, self.clock.now());
+            }
+        }
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
             let status = match answer {
                 Accepted::New | Accepted::Restates(_) => "accepted",
@@ -172,6 +191,14 @@ impl Pipeline {
             }
         }
         Ok(accepted)
+    }
+
+    /// What a browser would have told of it too: a conversion on a website with a transaction, of a name that pages report.
+    fn conversion(&self, event: &SealedEvent) -> Option<(EventName, Digest)> {
+        let transaction = event.transaction_id.as_ref().filter(|_| event.action_source == ActionSource::Website)?;
+        let told = !event.name.is_change() && self.twins.is_told_by_browsers(&event.name);
+        let key = || IdentityKey::of_conversion(event.name.as_str(), transaction.as_str());
+        told.then(|| (event.name.clone(), key().digest))
     }
 
     /// Accepts a restatement for each known conversion that was reported with another value.
@@ -486,6 +513,7 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .identity_keys()
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
         .chain(IdentityKey::of_cookies(&event.context.cookies))
+        .chain(event.transaction_id.iter().map(|id| IdentityKey::of_conversion(event.name.as_str(), id.as_str())))
         // A link with a click id in it gets passed on: it leads to somebody else than the visitor who is named.
         .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).filter_map(IdentityKey::of_click))
         .collect()

@@ -5,8 +5,8 @@ mod landing;
 
 use std::time::Duration;
 
-pub use cookies::{read_cookies, valid_fbc, valid_fbp};
-pub use landing::{Landing, read_landing};
+pub use cookies::{ReadCookies, read_cookies, valid_fbc, valid_fbp};
+pub use landing::{Landing, read_landing, without_ours};
 
 use crate::model::{Attribution, ClickId, ClickKind, Time, Utm, Visitor};
 
@@ -41,6 +41,7 @@ pub fn choose_clicks(on_event: &[ClickId], stored: &[ClickId], at: Time) -> Vec<
     let clicked = |click: &ClickId| click.first_seen.unwrap_or(click.last_seen);
     let usable: Vec<&ClickId> = stored
         .iter()
+        .filter(|click| click.kind.names_a_click())
         .filter(|click| clicked(click) <= at.plus(CLOCK_SKEW) && clicked(click).plus(CLICK_WINDOW) >= at)
         .filter(|click| !on_event.iter().any(|given| platform(given.kind) == platform(click.kind)))
         .collect();

@@ -2,6 +2,7 @@
 
 mod load;
 mod read;
+mod read_capture;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 

@@ -29,10 +29,10 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Public paths of our own, next to those below `/files/`, `/webhooks/` and `/capi/`.
-const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
+pub(super) const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
 
 /// Checks every setting.
 ///
@@ -69,14 +69,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let wait_for_visit = settings
         .section("join", |section| section.duration("wait_for_visit", Duration::ZERO..=DAY).unwrap_or_default());
     let delivery = settings.section("delivery", delivery_section);
-    let visits_path = settings.section("capture", |section| {
-        section.parsed("visits_path", "a path such as /v1/visits that nothing else has", |text| {
-            let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            let below = ["/files/", "/webhooks/", "/capi/"].iter().any(|folder| text.starts_with(folder));
-            let taken = below || PATHS_TAKEN.contains(&text) || intake::segment::has_path(text);
-            (text.starts_with('/') && text.len() > 1 && plain && !taken).then(|| text.to_owned())
-        })
-    });
+    let capture = settings.section("capture", super::read_capture::read);
     let (log_format, log_level) = settings.section("log", |section| {
         let format = section.parsed("format", "human or json", |text| match text {
             "human" => Some(LogFormat::Human),
@@ -111,14 +104,14 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         settings.problem(&format!("destinations.{name}.fallback_for"), problem);
     }
     let problems = settings.finish();
-    match (public, admin, visits_path, destinations) {
-        (Some(public), Some(admin), Some(visits_path), Some(destinations)) if problems.is_empty() => Ok(Config {
+    match (public, admin, capture, destinations) {
+        (Some(public), Some(admin), Some(capture), Some(destinations)) if problems.is_empty() => Ok(Config {
             public,
             admin,
             admin_token,
             store,
             intake,
-            capture: capture::Config { visits_path, trusted_proxies, default_country },
+            capture: capture::Config { trusted_proxies, default_country, ..capture },
             pipeline: pipeline::Config { default_country, wait_for_visit },
             delivery,
             log_format,
@@ -149,11 +142,11 @@ fn address(section: &mut Settings) -> Option<SocketAddr> {
 }
 
 /// What a name has to be.
-fn named(example: &str) -> String {
+pub(super) fn named(example: &str) -> String {
     format!("a name such as {example}: a to z, 0 to 9, - and _, beginning with a letter, at most 40")
 }
 
-fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
+pub(super) fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
     T::try_from(text.to_owned()).ok()
 }
 

@@ -4,3 +4,6 @@
 mod table;
 
 pub use table::{Links, LinksError};
+mod twins;
+
+pub use twins::Twins;
