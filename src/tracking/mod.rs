@@ -2,8 +2,7 @@
 //! what came of the clicks. Capture redirects by it, the admin listener shows and changes it.
 
 mod table;
-
-pub use table::{Links, LinksError};
 mod twins;
 
+pub use table::{Links, LinksError};
 pub use twins::Twins;

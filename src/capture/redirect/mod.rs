@@ -39,6 +39,7 @@ use ulid::Ulid;
 
 use super::{
     Countries,
+    cookies::{self, Jar},
     truth::{Asked, Fingerprints, Lately, Qa, Signs, Who, cookie},
 };
 use crate::{
@@ -57,8 +58,6 @@ pub use writer::Writer;
 
 use answers::Missing;
 
-/// The cookie that holds the visitor id.
-const COOKIE: &str = "cr_vid";
 /// How long an id that was handed over is taken from the landing page's address.
 const HANDED_OVER: Duration = Duration::from_secs(30 * 60);
 /// Ids handed over and not yet too old, at most.
@@ -92,7 +91,7 @@ pub struct Config {
     /// The domain of the visitor's cookie, where the link's host is in it.
     pub cookie_domain: Option<String>,
     /// How long browsers keep the visitor's cookie.
-    pub cookie_days: u32,
+    pub cookie_life: Duration,
     /// Whether ids need the visitor's consent. A click carries none: then only a cookie that is there already counts.
     pub require_consent: bool,
     /// Whether `Sec-GPC: 1` stands for a no.
@@ -236,15 +235,17 @@ impl Redirects {
         true
     }
 
-    async fn answer(&self, request: &Request, host: Option<&str>, slug: &str) -> Response {
+    /// The answer, and what is to be written of it.
+    fn answer(&self, request: &Request, host: Option<&str>, slug: &str) -> (Response, Option<Box<Hit>>) {
         let now = self.clock.now();
         let Some(link) = self.find(host, slug) else {
             self.metrics.unknown.inc();
             let query = request.uri().query().unwrap_or("");
-            return match self.fallback(query, None) {
+            let answer = match self.fallback(query, None) {
                 Some(location) => answers::redirect(location, None),
                 None => answers::missing(Missing::Unknown, request.headers()),
             };
+            return (answer, None);
         };
         let peer =
             request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(peer))| peer.ip().to_canonical());
@@ -255,8 +256,7 @@ impl Redirects {
             (Some(location), _) => answers::redirect(location.clone(), cookie),
             (None, missing) => answers::missing(missing.unwrap_or(Missing::Unknown), request.headers()),
         };
-        self.send(hit).await;
-        answer
+        (answer, Some(hit))
     }
 
     fn find(&self, host: Option<&str>, slug: &str) -> Option<Arc<Link>> {
@@ -330,7 +330,7 @@ impl Redirects {
         if self.config.respect_gpc && headers.get("sec-gpc").is_some_and(|value| value == "1") {
             return (Who::New(None), true);
         }
-        match cookie(headers, COOKIE).and_then(visitor_id) {
+        match cookie(headers, cookies::VISITOR).and_then(visitor_id) {
             Some(id) => (Who::Known(id), false),
             None if self.config.require_consent => (Who::New(None), true),
             None => (Who::New(Some(VisitorId::mint(at))), false),
@@ -358,18 +358,15 @@ impl Redirects {
     }
 
     fn cookie(&self, visitor: &VisitorId, request: &Request) -> Option<HeaderValue> {
-        use std::fmt::Write as _;
-        let seconds = u64::from(self.config.cookie_days) * 86_400;
-        let mut cookie = format!("{COOKIE}={visitor}; Path=/; Max-Age={seconds}; Secure; SameSite=Lax");
-        if let Some(domain) = self.config.cookie_domain.as_deref()
-            && host_of(request).is_some_and(|host| is_in(host, domain))
-        {
-            write!(cookie, "; Domain={domain}").ok()?;
-        }
-        HeaderValue::try_from(cookie).ok()
+        let domain = self.config.cookie_domain.clone();
+        // Browsers refuse a cookie for a domain that the host is not in.
+        let domain = domain.filter(|domain| host_of(request).is_some_and(|host| is_in(host, domain)));
+        Jar { domain, life: self.config.cookie_life }.visitor(visitor)
     }
 
-    async fn send(&self, hit: Box<Hit>) {
+    /// Gives a hit to the writer.
+    async fn send(&self, hit: Option<Box<Hit>>) {
+        let Some(hit) = hit else { return };
         let Err(error) = self.queue.try_send(Message::Hit(hit)) else { return };
         let mpsc::error::TrySendError::Full(hit) = error else { return self.metrics.lose(1, self.clock.now()) };
         let wait = if self.failing.load(Ordering::Relaxed) { Duration::ZERO } else { ROOM_WAIT };
@@ -397,14 +394,17 @@ impl Redirects {
 async fn below_l(State(redirects): State<Arc<Redirects>>, request: Request) -> Response {
     let slug = request.uri().path().strip_prefix("/l/").unwrap_or("");
     let slug = decoded(slug.strip_suffix('/').unwrap_or(slug));
-    redirects.answer(&request, None, &slug).await
+    let (answer, hit) = redirects.answer(&request, None, &slug);
+    redirects.send(hit).await;
+    answer
 }
 
 async fn on_link_hosts(State(redirects): State<Arc<Redirects>>, request: Request, next: Next) -> Response {
-    match redirects.on_link_host(&request) {
-        Some((host, slug)) => redirects.answer(&request, Some(host), &decoded(slug)).await,
-        None => next.run(request).await,
-    }
+    let asked = redirects.on_link_host(&request);
+    let answered = asked.map(|(host, slug)| redirects.answer(&request, Some(host), &decoded(slug)));
+    let Some((answer, hit)) = answered else { return next.run(request).await };
+    redirects.send(hit).await;
+    answer
 }
 
 fn decoded(slug: &str) -> std::borrow::Cow<'_, str> {

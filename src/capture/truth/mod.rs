@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use axum::http::{HeaderMap, Method, header};
 use subtle::ConstantTimeEq as _;
 
+use super::cookies;
 use crate::{
     agents::{Agent, Automation, Category},
     links::QA_PARAMETER,
@@ -176,9 +177,7 @@ fn is_web_view(headers: &HeaderMap) -> bool {
 
 /// The value of a cookie, as it is written.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lists = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+    cookies::sent(headers).find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
