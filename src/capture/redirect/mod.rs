@@ -98,6 +98,26 @@ pub struct Config {
     pub respect_gpc: bool,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            fallback: None,
+            utm: UtmRule::default(),
+            qa_token: None,
+            qa_networks: Vec::new(),
+            duplicate_window: Duration::from_secs(10),
+            queue_max: 10_000,
+            own_paths: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            cookie_domain: None,
+            cookie_life: Duration::from_secs(400 * 86_400),
+            require_consent: false,
+            respect_gpc: true,
+        }
+    }
+}
+
 /// What links need of the rest of the relay.
 pub struct Tools {
     /// Which links there are.
