@@ -1,8 +1,10 @@
 //! Tracked links at work: which there are, who may change them, what was decided about UTM values while the relay runs, and
 //! what came of the clicks. Capture redirects by it, the admin listener shows and changes it.
 
+mod table;
 mod twins;
 
+pub use table::{Links, LinksError};
 pub use twins::Twins;
 pub mod drift;
 pub mod governance;
