@@ -1,6 +1,7 @@
 //! Visits in: what a browser landed with, by which later conversions are joined to their click.
 
 mod country;
+pub mod privacy_page;
 mod visits;
 
 use std::sync::Arc;
