@@ -146,7 +146,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     for task in intake.tasks(&stopped) {
         listeners.spawn(task);
     }
-    listeners.spawn(upkeep.clone().maintain(config.store.visits, stopped.clone()));
+    listeners.spawn(upkeep.clone().maintain(config.store, stopped.clone()));
     listeners.spawn(upkeep.audit(stopped));
     Ok(Running {
         public: public_at,

@@ -61,6 +61,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         let kept = DAY..=DAY * 3650;
         store.dedupe = days(section, "dedupe", kept.clone());
         store.visits = days(section, "visits", kept.clone());
+        store.clicks = days(section, "clicks", kept.clone());
         store.delivered = days(section, "delivered", kept.clone());
         store.dead_letters = days(section, "dead_letters", kept);
     });
@@ -168,6 +169,7 @@ fn store_section(section: &mut Settings) -> store::Config {
         path: path.into(),
         dedupe: DAY,
         visits: DAY,
+        clicks: DAY,
         delivered: DAY,
         dead_letters: DAY,
         queue_max: section.number("queue_max", 1..=1_000_000_000).unwrap_or(1),

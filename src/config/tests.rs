@@ -226,6 +226,7 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         [retention]
         dedupe = "1h"
         visits = "9999d"
+        clicks = 90
         delivered = true
         dead_letters = ["30d"]
         [capture]
@@ -270,6 +271,7 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         "store.cache_mib",
         "retention.dedupe",
         "retention.visits",
+        "retention.clicks",
         "retention.delivered",
         "retention.dead_letters",
         "intake.default_country",

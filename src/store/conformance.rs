@@ -20,6 +20,7 @@ pub fn config(path: &std::path::Path) -> Config {
         path: path.to_owned(),
         dedupe: days(30),
         visits: days(90),
+        clicks: days(90),
         delivered: days(30),
         dead_letters: days(90),
         queue_max: 1_000_000,

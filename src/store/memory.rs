@@ -11,6 +11,8 @@ use async_trait::async_trait;
 
 use super::{
     Config, Health, StoreError, Stores, VisitStore,
+    book::MemoryBook,
+    clicks::MemoryClicks,
     journal::{
         Journal,
         disk::{Disk, DiskFile},
@@ -18,13 +20,18 @@ use super::{
 };
 use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
 
-/// Opens both stores in memory.
+/// Opens all stores in memory.
 ///
 /// # Errors
 /// None in practice: the simulated disk works until it is told otherwise.
 pub fn open(disk: SimulatedDisk, config: Config) -> Result<Stores, StoreError> {
     let events = Journal::open(Arc::new(disk), config)?;
-    Ok(Stores { events: Arc::new(events), visits: Arc::new(Visitors::default()) })
+    Ok(Stores {
+        events: Arc::new(events),
+        visits: Arc::new(Visitors::default()),
+        book: Arc::new(MemoryBook::default()),
+        clicks: Arc::new(MemoryClicks::default()),
+    })
 }
 
 /// A directory in memory. Clones are the same disk.

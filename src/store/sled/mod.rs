@@ -58,7 +58,12 @@ pub fn open(config: &Config) -> Result<Stores, StoreError> {
     let visits = Visitors::open(&config.path.join("visitors"), config.cache_bytes)?;
     let disk = Directory::open(&config.path.join("events")).map_err(|error| failed(&error))?;
     let events = Journal::open(Arc::new(disk), config.clone())?;
-    Ok(Stores { events: Arc::new(events), visits: Arc::new(visits) })
+    Ok(Stores {
+        events: Arc::new(events),
+        visits: Arc::new(visits),
+        book: Arc::new(super::book::MemoryBook::default()),
+        clicks: Arc::new(super::clicks::MemoryClicks::default()),
+    })
 }
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;

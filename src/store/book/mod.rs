@@ -3,6 +3,11 @@
 //!
 //! All of it is in memory; it is meant for thousands of records, not for millions.
 
+mod memory;
+mod shelves;
+
+pub use memory::MemoryBook;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
