@@ -1,8 +1,11 @@
 //! Visits in: what a browser landed with, by which later conversions are joined to their click.
 
+mod country;
 mod visits;
 
 use std::sync::Arc;
+
+pub use country::{Attribution, Countries, GeoError};
 
 use axum::Router;
 

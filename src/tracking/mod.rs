@@ -2,3 +2,6 @@
 //! what came of the clicks. Capture redirects by it, the admin listener shows and changes it.
 
 pub mod reports;
+mod table;
+
+pub use table::{Links, LinksError};

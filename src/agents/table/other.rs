@@ -1,0 +1,37 @@
+//! What fits no other category: shopping, research, platforms' own services. Sources: their own sites.
+
+use super::Product;
+
+pub(super) const OTHER: &[Product] = &[
+    ("Amazon", &["amazonproductdiscovery", "amazon-advertising-ad-", "amazonproductbot"]),
+    ("Steam", &["valve/steam"]),
+    ("Braze", &["braze sender"]),
+    ("Google Assistant", &["google-assistant"]),
+    ("Google Cloud Tasks", &["google-cloud-tasks", "google-cloud-scheduler"]),
+    ("Apple swcd", &["^swcd"]),
+    ("Butterfly", &["butterfly/"]),
+    ("webcollage", &["webcollage"]),
+    ("SurveyBot", &["surveybot"]),
+    ("ShopWiki", &["shopwiki"]),
+    ("Genieo", &["genieo"]),
+    ("Twingly", &["twingly"]),
+    ("TraceMyFile", &["tracemyfile"]),
+    ("BUbiNG", &["bubing"]),
+    ("larbin", &["larbin"]),
+    ("EMail extractors", &["email exractor", "email extractor", "emailsiphon", "emailcollector", "emailwolf"]),
+    ("Nibbler", &["nibbler", "silktide"]),
+    ("Placid", &["placid.app"]),
+    ("Rainmeter", &["rainmeter"]),
+    ("Hydra", &["(hydra"]),
+    ("HubPages", &["hubpages"]),
+    ("HWCDN", &["hwcdn"]),
+    ("PritTorrent", &["prittorrent"]),
+    ("M2E Pro", &["m2e pro"]),
+    ("CF-UC", &["cf-uc "]),
+    ("CloudFront", &["cloudfront"]),
+    ("RebelMouse", &["rebelmouse"]),
+    ("evc-batch", &["evc-batch"]),
+    ("Daum mutant", &["firefox mutant"]),
+    ("Siri", &["applenewsbot", "siri-"]),
+    ("Internet Explorer fakes", &["(compatible; msie or "]),
+];
