@@ -166,7 +166,7 @@ fn entry(key: String, value: Option<String>, by: &str, at: Time) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryBook;
+    use crate::store::book::MemoryBook;
 
     const NOW: Time = Time::from_secs(1_795_000_000);
 
