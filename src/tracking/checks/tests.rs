@@ -6,7 +6,7 @@ use wiremock::{
 use super::*;
 use crate::{
     model::{MockClock, Split, Utm, Variant},
-    store::book::MemoryBook,
+    store::{book::FileBook, memory::SimulatedDisk},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -20,20 +20,20 @@ fn link(slug: &str, destination: &str) -> Link {
 struct Bench {
     clock: Arc<MockClock>,
     links: Arc<Links>,
-    book: Arc<MemoryBook>,
+    book: Arc<dyn Book>,
     settings: Settings,
 }
 
 impl Bench {
     fn new(private: bool) -> Self {
-        let book = Arc::new(MemoryBook::default());
-        let links = Arc::new(Links::open(Arc::clone(&book) as Arc<dyn Book>, 100));
+        let book: Arc<dyn Book> = Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens"));
+        let links = Arc::new(Links::open(Arc::clone(&book), 100));
         let clock = Arc::new(MockClock::at(Time::from_secs(1_000_000)));
         Self { clock, links, book, settings: Settings { every: DAY, private } }
     }
 
     fn checks(&self) -> Checks {
-        let (links, book) = (Arc::clone(&self.links), Arc::clone(&self.book) as Arc<dyn Book>);
+        let (links, book) = (Arc::clone(&self.links), Arc::clone(&self.book));
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let checks = Checks::open(self.settings, links, book, clock).expect("sets up");
         Checks { pace: Duration::ZERO, ..checks }
