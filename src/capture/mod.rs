@@ -4,6 +4,7 @@
 mod allowed;
 mod cookies;
 mod country;
+pub mod privacy_page;
 pub mod redirect;
 mod sites;
 mod tag;
