@@ -1,6 +1,8 @@
 //! Tracked links as rules: what a link may look like, where it leads, and what its UTM values may be. Pure.
 
+pub mod contact;
 mod onward;
+pub mod policy;
 mod slug;
 mod split;
 
