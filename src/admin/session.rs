@@ -142,6 +142,11 @@ fn hash(id: &str) -> [u8; 32] {
     Sha256::digest(id).into()
 }
 
+/// Whether the browser that sent this has a session, or thinks so.
+pub(super) fn is_open(headers: &HeaderMap) -> bool {
+    session(headers).is_some()
+}
+
 /// The hash of the session's id that the request carries.
 fn session(headers: &HeaderMap) -> Option<[u8; 32]> {
     let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());

@@ -17,7 +17,9 @@ use crate::{
     model::{Click, EventName, Link, LinkKey, LinkState, Time},
     store::StoreError,
     tracking::{
-        Drift, Governance, Links,
+        Links,
+        drift::Drift,
+        governance::Governance,
         registry::{Refused, Registry, fields},
         reports::Dimension,
     },
@@ -47,9 +49,14 @@ pub struct Tracked {
     pub registry: Arc<Registry>,
     /// What they are counted by.
     pub settings: LinkSettings,
+    /// How a link's destination was when it was checked last, as `{"state", "reason", "since"}`; `None` where nothing checks.
+    pub health: Option<Health>,
     /// When events were seen last, and when somebody looked.
     pub goals: Goals,
 }
+
+/// Tells how a link's destination was when it was checked last.
+pub type Health = Arc<dyn Fn(&LinkKey) -> Option<Value> + Send + Sync>;
 
 /// When events were seen last, and when somebody looked.
 pub type Goals = Arc<Mutex<HashMap<EventName, (Time, Option<Time>)>>>;
@@ -81,12 +88,18 @@ impl Tracked {
         goals.insert(name, (now, seen));
     }
 
+    /// How its destination was when it was checked last; `None` if it was not.
+    pub(super) fn health(&self, key: &LinkKey) -> Option<Value> {
+        self.health.as_ref().and_then(|health| health(key))
+    }
+
     /// A link as the API tells it.
     pub(super) fn told(&self, link: &Link, now: Time) -> Value {
         let mut told = fields(link);
         told.insert("url".to_owned(), self.registry.places().url(&link.key).into());
         told.insert("link".to_owned(), link.key.to_string().into());
         told.insert("state".to_owned(), state(link, now).into());
+        told.insert("health".to_owned(), self.health(&link.key).into());
         told.insert("approved_by".to_owned(), link.approved_by.clone().into());
         told.insert("created_at".to_owned(), link.created_at.to_string().into());
         told.insert("updated_at".to_owned(), link.updated_at.to_string().into());
@@ -130,9 +143,9 @@ pub(super) fn refusal(refused: &Refused) -> Response {
         .collect();
     let detail = detail.join("; ");
     let pointer = reasons.first().filter(|(field, _)| !field.is_empty());
-    let pointer = pointer.map(|(field, _)| format!("/{}", field.replace('.', "/")));
+    let pointer = pointer.map(|(field, _)| format!("/{}", field.replace(['.', '['], "/").replace(']', "")));
     let mut problem = match refused {
-        Refused::Field { .. } => Problem::invalid_request(pointer, detail),
+        Refused::Fields(_) => Problem::invalid_request(pointer, detail),
         Refused::Policy(_) => {
             let mut problem = Problem::invalid_request(pointer, detail);
             (problem.kind, problem.title) = ("/problems/utm-policy", "Breaks the UTM policy");

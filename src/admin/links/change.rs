@@ -12,7 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::{super::Admin, super::answer, super::asked::Asked, key, refusal};
 use crate::{
-    links::{draft::LinkDraft, file::read_csv},
+    links::{
+        LinkDraft,
+        file::{Row, read_csv},
+    },
     model::{Link, LinkKey},
     tracking::registry::{Refused, Rejection, Steer},
     web::{Problem, read_body, read_json, require_json},
@@ -41,8 +44,8 @@ pub(super) async fn create(
     asked.finish()?;
     let bytes = read_body(body, BODY_BYTES_MAX).await?;
     if is_csv(&headers) {
-        let (drafts, rejected) = drafts_of_csv(csv_text(&bytes)?);
-        return bulk(admin, drafts, rejected, by, dry_run).await;
+        let (rows, rejected) = rows_of_csv(csv_text(&bytes)?);
+        return bulk(admin, rows, rejected, by, dry_run).await;
     }
     require_json(&headers)?;
     let mut fields: Map<String, Value> = read_json(&bytes, "")?;
@@ -54,12 +57,12 @@ pub(super) async fn create(
         if fields.len() > 1 {
             return Err(Problem::invalid_request(None, "beside links, only by is known here"));
         }
-        let (drafts, rejected) = drafts_of_list(list);
-        return bulk(admin, drafts, rejected, by, dry_run).await;
+        let (rows, rejected) = rows_of_list(list);
+        return bulk(admin, rows, rejected, by, dry_run).await;
     }
-    let draft = match LinkDraft::read(&Value::Object(fields)) {
+    let draft = match LinkDraft::read(Value::Object(fields)) {
         Ok(draft) => draft,
-        Err(problem) => return Ok(refusal(&Refused::Field { field: problem.key, message: problem.message })),
+        Err(problem) => return Ok(refusal(&problem.into())),
     };
     let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
     done(admin, status, move |admin| async move { admin.tracked.registry.create(draft, &by, dry_run).await }).await
@@ -77,28 +80,24 @@ pub(in crate::admin) fn csv_text(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|_| Problem::invalid_request(None, why))
 }
 
-/// The drafts of a CSV by their lines, and the rows that are none.
-pub(in crate::admin) fn drafts_of_csv(text: &str) -> (Vec<(u64, LinkDraft)>, Vec<Rejection>) {
-    let (mut drafts, mut rejected) = (Vec::new(), Vec::new());
-    for (i, row) in read_csv(text).into_iter().enumerate() {
+/// The links of a CSV, and the rows that are none.
+pub(in crate::admin) fn rows_of_csv(text: &str) -> (Vec<Row>, Vec<Rejection>) {
+    let (mut rows, mut rejected) = (Vec::new(), Vec::new());
+    for row in read_csv(text) {
         match row {
-            Ok((line, draft)) if i < LINKS_MAX => drafts.push((line, draft)),
-            Ok((line, draft)) => {
-                let reason = format!("more than {LINKS_MAX} rows: send this one in another file");
-                rejected.push(Rejection { line, slug: draft.slug, field: String::new(), reason });
-            }
+            Ok(row) => rows.push(row),
             Err(row) => rejected.push(row.into()),
         }
     }
-    (drafts, rejected)
+    (rows, rejected)
 }
 
-/// The drafts of a list by their places, counted from 1, and the entries that are none.
-fn drafts_of_list(list: &[Value]) -> (Vec<(u64, LinkDraft)>, Vec<Rejection>) {
-    let (mut drafts, mut rejected) = (Vec::new(), Vec::new());
+/// The links of a list by their places, counted from 1, and the entries that are none.
+pub(in crate::admin) fn rows_of_list(list: &[Value]) -> (Vec<Row>, Vec<Rejection>) {
+    let (mut rows, mut rejected) = (Vec::new(), Vec::new());
     for (line, link) in (1..).zip(list) {
-        match LinkDraft::read(link) {
-            Ok(draft) => drafts.push((line, draft)),
+        match LinkDraft::read(link.clone()) {
+            Ok(draft) => rows.push(Row { line, draft }),
             Err(problem) => rejected.push(Rejection {
                 line,
                 slug: link["slug"].as_str().filter(|slug| slug.len() <= 64).map(str::to_owned),
@@ -107,18 +106,18 @@ fn drafts_of_list(list: &[Value]) -> (Vec<(u64, LinkDraft)>, Vec<Rejection>) {
             }),
         }
     }
-    (drafts, rejected)
+    (rows, rejected)
 }
 
 async fn bulk(
     admin: Admin,
-    drafts: Vec<(u64, LinkDraft)>,
+    rows: Vec<Row>,
     mut rejected: Vec<Rejection>,
     by: String,
     dry_run: bool,
 ) -> Result<Response, Problem> {
     let registry = Arc::clone(&admin.tracked.registry);
-    let made = tokio::spawn(async move { registry.create_all(drafts, &by, dry_run).await });
+    let made = tokio::spawn(async move { registry.create_all(rows, &by, dry_run).await });
     let made = match made.await.map_err(|_| Problem::internal())? {
         Ok(made) => made,
         Err(refused) => return Ok(refusal(&refused)),

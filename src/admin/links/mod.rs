@@ -14,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 
 pub(super) use self::{
-    change::drafts_of_csv,
+    change::{csv_text, is_csv, rows_of_csv, rows_of_list},
     history::{diff, history_of},
 };
 use super::{

@@ -1,13 +1,25 @@
 //! The pages of the admin listener: HTML that works without a script, made from templates that are compiled in. Every text
 //! in them is escaped, and the content policy allows nothing that is not served from here.
 
+mod edit;
+mod form;
+mod import;
+mod list;
+mod policy;
+
 use std::sync::LazyLock;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    Router,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
+    routing::{get, post},
 };
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, Value, context, value::Serde};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Admin, session};
+use crate::{model::Time, web::Problem};
 
 /// Where the stylesheet is.
 pub(super) const STYLE_PATH: &str = "/assets/admin.css";
@@ -20,21 +32,54 @@ const CONTENT_POLICY: &str =
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
+    templates.add_filter("urlencode", |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string());
     for (name, text) in [
         ("layout.html", include_str!("../templates/layout.html")),
         ("login.html", include_str!("../templates/login.html")),
+        ("list.html", include_str!("../templates/list.html")),
+        ("new.html", include_str!("../templates/new.html")),
+        ("link.html", include_str!("../templates/link.html")),
+        ("form.html", include_str!("../templates/form.html")),
+        ("import.html", include_str!("../templates/import.html")),
+        ("policy.html", include_str!("../templates/policy.html")),
+        ("history.html", include_str!("../templates/history.html")),
+        ("wrong.html", include_str!("../templates/wrong.html")),
     ] {
         templates.add_template(name, text).expect("the templates are sound, as a test shows");
     }
     templates
 });
 
-/// A page: `template` with `told`, inside the frame that all pages have.
-pub(super) fn show(status: StatusCode, title: &str, template: &str, told: Value) -> Response {
-    let part = |name: &str, told: Value| TEMPLATES.get_template(name).and_then(|template| template.render(told));
+/// The routes of the pages.
+pub(super) fn routes() -> Router<Admin> {
+    Router::new()
+        .route("/", get(list::show))
+        .route("/links", get(list::show))
+        .route("/links/new", get(edit::ask).post(edit::create))
+        .route("/links/show", get(edit::show))
+        .route("/links/edit", post(edit::change))
+        .route("/links/act", post(edit::act))
+        .route("/links/import", get(import::ask).post(import::take))
+        .route("/links/policy", get(policy::show).post(policy::decide))
+        .route(STYLE_PATH, get(style))
+}
+
+/// A part of a page.
+fn part(template: &str, told: Value) -> Result<Value, minijinja::Error> {
+    let text = TEMPLATES.get_template(template).and_then(|template| template.render(told))?;
+    Ok(Value::from_safe_string(text))
+}
+
+/// A page for whoever sent `headers`: `template` with `told`, inside the frame that all pages have.
+fn show(headers: &HeaderMap, status: StatusCode, title: &str, template: &str, told: Value) -> Response {
+    let session = session::is_open(headers);
+    framed(status, title, template, told, context! { bare => false, session })
+}
+
+fn framed(status: StatusCode, title: &str, template: &str, told: Value, frame: Value) -> Response {
     let page = part(template, told).and_then(|body| {
-        let body = Value::from_safe_string(body);
-        part("layout.html", context! { title, body, bare => template == "login.html" })
+        let told = context! { title, body, ..frame };
+        TEMPLATES.get_template("layout.html").and_then(|layout| layout.render(told))
     });
     match page {
         Ok(page) => {
@@ -54,7 +99,7 @@ pub(super) fn show(status: StatusCode, title: &str, template: &str, told: Value)
         }
         Err(error) => {
             tracing::error!(template, %error, "a page cannot be made");
-            crate::web::Problem::internal().into_response()
+            Problem::internal().into_response()
         }
     }
 }
@@ -71,7 +116,40 @@ pub(super) fn see(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()
 }
 
+/// A page that says what is wrong, and no more.
+fn wrong(headers: &HeaderMap, problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    show(headers, status, problem.title, "wrong.html", context! { title => problem.title, detail => problem.detail.as_ref() })
+}
+
+/// What serde can write, for a template.
+fn of(value: impl serde::Serialize) -> Value {
+    Value::from(Serde(value))
+}
+
+/// A time as pages show it.
+fn shown(at: Time) -> String {
+    at.format("%Y-%m-%d %H:%M UTC")
+}
+
+/// A share as percent.
+fn percent(share: Option<f64>) -> Option<String> {
+    share.map(|share| format!("{:.0} %", share * 100.0))
+}
+
 /// The form that asks for the token, and what was wrong with the last one.
 pub(super) fn login(status: StatusCode, wrong: Option<&str>) -> Response {
-    show(status, "Log in", "login.html", context! { wrong })
+    framed(status, "Log in", "login.html", context! { wrong }, context! { bare => true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_is_sound_and_texts_are_escaped() {
+        assert!(TEMPLATES.templates().count() > 5);
+        let page = part("wrong.html", context! { title => "<script>", detail => "a & \"b\"" }).expect("renders");
+        assert!(page.to_string().contains("&lt;script&gt;") && !page.to_string().contains("<script>"));
+    }
 }

@@ -25,7 +25,7 @@ const LATE_AFTER_S: u64 = 3600;
 
 /// Shows `each` the stored events of the span whose delivery to the first destination has ended, oldest first. How many, and
 /// whether those were all; `None` if no destination is configured, as events can only be gone through by that.
-pub(super) async fn each_event(
+pub(in crate::admin) async fn each_event(
     admin: &Admin,
     from: Time,
     to: Time,

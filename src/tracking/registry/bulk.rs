@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Refused, Registry, judged, offers};
 use crate::{
-    links::draft::LinkDraft,
+    links::file::{Rejected, Row},
     model::{Link, LinkKey},
 };
 
@@ -19,6 +19,13 @@ pub struct Rejection {
     pub field: String,
     /// What is wrong.
     pub reason: String,
+}
+
+impl From<Rejected> for Rejection {
+    fn from(row: Rejected) -> Self {
+        let Rejected { line, slug, field, reason } = row;
+        Self { line, slug, field: field.unwrap_or_default(), reason }
+    }
 }
 
 /// What became of many.
@@ -36,23 +43,20 @@ impl Registry {
     ///
     /// # Errors
     /// Why none could be stored.
-    pub async fn create_all(&self, drafts: Vec<(u64, LinkDraft)>, by: &str, dry_run: bool) -> Result<Bulk, Refused> {
+    pub async fn create_all(&self, rows: Vec<Row>, by: &str, dry_run: bool) -> Result<Bulk, Refused> {
         let _changing = self.changing.lock().await;
         let (policy, now) = (self.governance.policy(), self.clock.now());
         let mut offers = offers(&policy, &self.links.all());
         let mut taken: HashSet<LinkKey> = HashSet::new();
         let mut bulk = Bulk::default();
-        for (line, draft) in drafts {
+        for Row { line, draft } in rows {
             let slug = draft.slug.clone();
             let made = self
-                .key(draft.slug.as_deref(), draft.host.as_deref(), |key| {
-                    taken.contains(key) || self.links.get(key).is_some()
-                })
-                .and_then(|key| self.link(draft, key, now))
+                .key(&draft, |key| taken.contains(key) || self.links.get(key).is_some())
+                .and_then(|key| draft.into_link(key, now, &self.hosts).map_err(Refused::Fields))
                 .and_then(|link| judged(&policy, link, |link| policy.check_among(link, &offers)));
             match made {
-                Ok(mut link) => {
-                    link.created_at = now;
+                Ok(link) => {
                     taken.insert(link.key.clone());
                     offers.add(&policy, &link);
                     bulk.made.push(link);

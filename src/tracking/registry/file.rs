@@ -1,11 +1,17 @@
 //! Links that are kept in a file of the operator's. The file says what its links are; what somebody changes later holds
 //! until the file's own entry changes. An entry that is gone pauses its link, as its clicks and its printed address stay.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Refused, Registry, Rejection, bulk::rejections, fields, judged, offers};
 use crate::{
-    links::{draft::LinkDraft, file::read_toml},
+    links::{
+        LinkDraft,
+        file::{Row, read_toml},
+    },
     model::{Link, LinkKey, LinkState, Time},
     store::Entry,
 };
@@ -39,25 +45,24 @@ impl Registry {
         let known: BTreeMap<String, Arc<str>> = self.book.list(SHELF).into_iter().collect();
         let mut offers = offers(&policy, &self.links.all());
         let (mut synced, mut put, mut remembered) = (Synced::default(), Vec::new(), Vec::new());
-        // Those that are in the file, whether they can be taken or not.
-        let mut listed: Vec<String> = Vec::new();
-        for (line, read) in read_toml(text) {
-            let draft = match read {
-                Ok(draft) => draft,
+        let (mut listed, mut whole) = (BTreeSet::new(), true);
+        for read in read_toml(text) {
+            let Row { line, draft } = match read {
+                Ok(row) => row,
                 Err(rejected) => {
-                    listed.extend(rejected.slug.clone().map(|slug| slug.to_ascii_lowercase()));
-                    synced.rejected.push(Rejection { line, slug: rejected.slug, field: rejected.field, reason: rejected.reason });
+                    whole = false;
+                    synced.rejected.push(rejected.into());
                     continue;
                 }
             };
             let slug = draft.slug.clone();
             let entry = match self.entry(draft, now) {
                 Ok(entry) if listed.contains(&entry.key.to_string()) => Err(Refused::Taken(entry.key)),
-                Ok(entry) => Ok(entry),
-                Err(refused) => Err(refused),
+                entry => entry,
             };
+            whole &= entry.is_ok();
             if let Ok(entry) = &entry {
-                listed.push(entry.key.to_string());
+                listed.insert(entry.key.to_string());
             }
             let same = |entry: &Link| known.get(&entry.key.to_string()).is_some_and(|before| **before == *written(entry));
             let link = match entry {
@@ -84,7 +89,8 @@ impl Registry {
                 Err(refused) => synced.rejected.extend(rejections(line, slug.as_deref(), &refused)),
             }
         }
-        for key in known.keys().filter(|key| !listed.contains(key)) {
+        // What cannot be read may be any of those that seem to be gone.
+        for key in known.keys().filter(|key| whole && !listed.contains(*key)) {
             let key = LinkKey::of(key);
             if let Some(link) = self.links.get(&key).filter(|link| link.state != LinkState::Paused) {
                 put.push(Link { state: LinkState::Paused, updated_at: now, ..(*link).clone() });
@@ -103,11 +109,11 @@ impl Registry {
     }
 
     fn entry(&self, draft: LinkDraft, now: Time) -> Result<Link, Refused> {
-        let Some(slug) = draft.slug.clone().filter(|slug| !slug.trim().is_empty()) else {
-            return Err(Refused::field("slug", "is missing: without one, each reading of the file would make another link"));
-        };
-        let key = self.key(Some(&slug), draft.host.as_deref(), |_| false)?;
-        self.link(draft, key, now)
+        if draft.slug.as_ref().is_none_or(|slug| slug.trim().is_empty()) {
+            let why = "is missing: without one, each reading of the file would make another link";
+            return Err(Refused::field("slug", why));
+        }
+        self.drafted(draft, now)
     }
 }
 

@@ -3,8 +3,6 @@
 
 mod bulk;
 mod file;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -14,16 +12,13 @@ use tokio::sync::Mutex;
 pub use bulk::{Bulk, Rejection};
 pub use file::Synced;
 
-use super::{Governance, Links, LinksError};
+use super::{Links, LinksError, governance::Governance};
 use crate::{
     links::{
-        destination_problem,
-        draft::LinkDraft,
-        mint_slug,
+        Hosts, LinkDraft, mint_slug,
         policy::{Broken, Judgement, Offers, Policy},
-        read_slug,
     },
-    model::{Clock, Link, LinkKey, LinkState, Time},
+    model::{Clock, Link, LinkKey, LinkState, Problem, Time},
     store::{Book, StoreError},
 };
 
@@ -50,22 +45,19 @@ impl Places {
         }
     }
 
-    fn public_host(&self) -> Option<String> {
-        let url = url::Url::parse(self.public_url.as_ref()?).ok()?;
-        url.host_str().map(str::to_owned)
+    /// The hosts that serve links, by which drafts are checked.
+    fn serving(&self) -> Hosts {
+        let public = self.public_url.as_ref().and_then(|url| url::Url::parse(url).ok());
+        let public = public.and_then(|url| url.host_str().map(str::to_owned));
+        Hosts { own: self.hosts.clone(), public }
     }
 }
 
 /// Why a link was not made or changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refused {
-    /// A field is not what it has to be.
-    Field {
-        /// Which: `utm.source`.
-        field: String,
-        /// What it has to be.
-        message: String,
-    },
+    /// Fields are not what they have to be.
+    Fields(Vec<Problem>),
     /// There is a link of this key.
     Taken(LinkKey),
     /// There is none.
@@ -90,6 +82,12 @@ impl From<LinksError> for Refused {
     }
 }
 
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Fields(vec![problem])
+    }
+}
+
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::Store(error.to_string())
@@ -98,7 +96,7 @@ impl From<StoreError> for Refused {
 
 impl Refused {
     fn field(field: &str, message: impl Into<String>) -> Self {
-        Self::Field { field: field.to_owned(), message: message.into() }
+        Self::Fields(vec![Problem::new(field, message)])
     }
 
     /// Each thing that is wrong: the field, and a text that says what is. A field is empty where none is to blame.
@@ -106,7 +104,9 @@ impl Refused {
     pub fn reasons(&self) -> Vec<(String, String)> {
         let one = |field: &str, message: &str| vec![(field.to_owned(), message.to_owned())];
         match self {
-            Self::Field { field, message } => one(field, message),
+            Self::Fields(problems) => {
+                problems.iter().map(|problem| (problem.key.clone(), problem.message.clone())).collect()
+            }
             Self::Taken(_) => one("slug", "is taken by another link; choose another, or change that one"),
             Self::Unknown => one("", "there is no link of this key"),
             Self::State(message) => one("", message),
@@ -146,6 +146,7 @@ pub struct Registry {
     book: Arc<dyn Book>,
     clock: Arc<dyn Clock>,
     places: Places,
+    hosts: Hosts,
     /// Held while a change is checked and made, so that two do not both find a slug free.
     changing: Mutex<()>,
 }
@@ -160,7 +161,8 @@ impl Registry {
         clock: Arc<dyn Clock>,
         places: Places,
     ) -> Self {
-        Self { links, governance, book, clock, places, changing: Mutex::new(()) }
+        let hosts = places.serving();
+        Self { links, governance, book, clock, places, hosts, changing: Mutex::new(()) }
     }
 
     /// Where links are.
@@ -176,18 +178,26 @@ impl Registry {
     pub async fn create(&self, draft: LinkDraft, by: &str, dry_run: bool) -> Result<Link, Refused> {
         let _changing = self.changing.lock().await;
         let (policy, now) = (self.governance.policy(), self.clock.now());
-        let key = self.key(draft.slug.as_deref(), draft.host.as_deref(), |key| self.links.get(key).is_some())?;
-        let link = self.link(draft, key, now)?;
-        let mut link = judged(&policy, link, |link| {
+        let key = self.key(&draft, |key| self.links.get(key).is_some())?;
+        let link = draft.into_link(key, now, &self.hosts).map_err(Refused::Fields)?;
+        let link = judged(&policy, link, |link| {
             let all = self.links.all();
             policy.check(link, all.iter().map(Arc::as_ref))
         })?;
-        link.created_at = now;
         if !dry_run {
             self.links.create(vec![link.clone()], by, now).await?;
             tracing::info!(link = %link.key, by, "a link was made");
         }
         Ok(link)
+    }
+
+    /// The link that a draft describes, wherever it would be: nothing is stored, and a slug that is taken is no problem.
+    ///
+    /// # Errors
+    /// What is wrong with it, but for the policy.
+    pub fn drafted(&self, draft: LinkDraft, now: Time) -> Result<Link, Refused> {
+        let key = self.key(&draft, |_| false)?;
+        draft.into_link(key, now, &self.hosts).map_err(Refused::Fields)
     }
 
     /// Changes a link by a JSON merge patch (RFC 7396) of the fields it was made with.
@@ -198,25 +208,27 @@ impl Registry {
         let _changing = self.changing.lock().await;
         let (policy, now) = (self.governance.policy(), self.clock.now());
         let before = self.links.get(key).ok_or(Refused::Unknown)?;
-        let mut fields = fields(&before);
         for (name, value) in [("slug", json!(before.key.slug)), ("host", json!(before.key.host))] {
             if patch.get(name).is_some_and(|given| *given != value) {
                 let message = "cannot be changed, as clicks are counted by it: make another link, and pause this one";
                 return Err(Refused::field(name, message));
             }
         }
-        let patch: Map<String, Value> =
-            patch.iter().filter(|(name, _)| !["slug", "host"].contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect();
-        merge(&mut fields, &patch);
-        let draft = LinkDraft::read(&Value::Object(fields)).map_err(|problem| Refused::field(&problem.key, problem.message))?;
-        let link = self.link(draft, key.clone(), now)?;
+        let mut fields = fields(&before);
+        merge(&mut fields, patch);
+        let draft = LinkDraft::read(Value::Object(fields))?;
+        let link = draft.change(&before, now, &self.hosts).map_err(Refused::Fields)?;
         let mut link = judged(&policy, link, |link| {
             let all = self.links.all();
             policy.check(link, all.iter().map(Arc::as_ref))
         })?;
-        link.created_at = before.created_at;
         // Its state is its operator's; only what newly needs approval waits for it.
-        let approved = before.approved_by.is_some() && link.exception.is_some() && link.exception == before.exception;
+        let all = self.links.all();
+        let rules = |link: &Link| -> Vec<_> {
+            let broken = policy.check(link, all.iter().map(Arc::as_ref)).into_iter();
+            broken.map(|one| (one.rule, one.field, one.value)).collect()
+        };
+        let approved = before.approved_by.is_some() && link.exception.is_some() && rules(&before) == rules(&link);
         if approved || link.exception.is_none() {
             link.approved_by = before.approved_by.clone().filter(|_| approved);
             link.state = if before.state == LinkState::Paused { LinkState::Paused } else { LinkState::Live };
@@ -278,43 +290,17 @@ impl Registry {
     }
 
     /// The key of a new link. A slug is made up if none is given.
-    fn key(&self, slug: Option<&str>, host: Option<&str>, taken: impl Fn(&LinkKey) -> bool) -> Result<LinkKey, Refused> {
-        let host = match host.map(str::trim).filter(|host| !host.is_empty()) {
-            None => None,
-            Some(host) => {
-                let host = host.to_ascii_lowercase();
-                if !self.places.hosts.contains(&host) {
-                    let known = self.places.hosts.join(", ");
-                    let known = if known.is_empty() { "none is configured".to_owned() } else { known };
-                    return Err(Refused::field("host", format!("must be one of [links] hosts: {known}")));
-                }
-                Some(host)
+    fn key(&self, draft: &LinkDraft, taken: impl Fn(&LinkKey) -> bool) -> Result<LinkKey, Refused> {
+        for _ in 0..TRIES_MAX {
+            let key = draft.key(&self.hosts, || mint_slug(rand::random()))?;
+            if !taken(&key) {
+                return Ok(key);
             }
-        };
-        if let Some(slug) = slug.map(str::trim).filter(|slug| !slug.is_empty()) {
-            let slug = read_slug(slug).map_err(|why| Refused::field("slug", why))?;
-            let key = LinkKey { host, slug };
-            return if taken(&key) { Err(Refused::Taken(key)) } else { Ok(key) };
-        }
-        let minted = (0..TRIES_MAX).map(|_| LinkKey { host: host.clone(), slug: mint_slug(rand::random()) });
-        let free = minted.into_iter().find(|key| !taken(key));
-        free.ok_or_else(|| Refused::field("slug", "no free one was found; give one"))
-    }
-
-    /// The link that a draft describes, with every address in it checked.
-    fn link(&self, draft: LinkDraft, key: LinkKey, now: Time) -> Result<Link, Refused> {
-        let link = draft.into_link(key, now).map_err(|problem| Refused::field(&problem.key, problem.message))?;
-        let public = self.places.public_host();
-        let problem = |address: &str| destination_problem(address, &self.places.hosts, public.as_deref());
-        if let Some(why) = problem(&link.destination) {
-            return Err(Refused::field("destination", why));
-        }
-        for (i, split) in link.split.iter().enumerate() {
-            if let Some(why) = problem(&split.destination) {
-                return Err(Refused::field(&format!("split.{i}.destination"), why));
+            if draft.slug.as_ref().is_some_and(|slug| !slug.trim().is_empty()) {
+                return Err(Refused::Taken(key));
             }
         }
-        Ok(link)
+        Err(Refused::field("slug", "no free one was found; give one"))
     }
 }
 
@@ -334,18 +320,16 @@ fn judged(policy: &Policy, mut link: Link, check: impl FnOnce(&Link) -> Vec<Brok
 /// A link as the fields it is made with.
 #[must_use]
 pub fn fields(link: &Link) -> Map<String, Value> {
-    let Ok(Value::Object(mut fields)) = serde_json::to_value(link) else { return Map::new() };
-    for name in ["key", "state", "approved_by", "created_at", "updated_at"] {
-        fields.remove(name);
-    }
-    fields.insert("slug".to_owned(), link.key.slug.clone().into());
-    if let Some(host) = &link.key.host {
-        fields.insert("host".to_owned(), host.clone().into());
-    }
-    if let Some(at) = link.expires_at {
-        fields.insert("expires_at".to_owned(), at.to_string().into());
-    }
-    fields
+    let fields = match serde_json::to_value(LinkDraft::of(link)) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    // UTM values that are not there are no fields.
+    let keep = |value: Value| match value {
+        Value::Object(inner) => Value::Object(inner.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        value => value,
+    };
+    fields.into_iter().map(|(name, value)| (name, keep(value))).collect()
 }
 
 /// A JSON merge patch: null takes out, objects are merged, everything else replaces.
