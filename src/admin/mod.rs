@@ -35,8 +35,8 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-pub use self::tracked::{Goals, Health, LinkSettings, Tracked};
 use self::session::Door;
+pub use self::tracked::{Goals, Health, LinkSettings, Tracked};
 
 use crate::{
     delivery::{Place, State as Standing, Status},

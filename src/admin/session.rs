@@ -123,10 +123,7 @@ impl Door {
 
     /// The routes that let in and out.
     pub(super) fn routes(&self) -> Router {
-        Router::new()
-            .route("/login", get(ask).post(log_in))
-            .route("/logout", post(log_out))
-            .with_state(self.clone())
+        Router::new().route("/login", get(ask).post(log_in)).route("/logout", post(log_out)).with_state(self.clone())
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     links::policy::{Field, Policy},
-    model::{Click, EventName, Link, LinkKey, LinkState, Time},
+    model::{EventName, Link, LinkKey, LinkState, Time},
     store::StoreError,
     tracking::{
         Links,
@@ -173,9 +173,4 @@ pub(super) fn refusal(refused: &Refused) -> Response {
         .into_response();
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     answer
-}
-
-/// Whether a row is a person's click.
-pub(super) fn is_click(row: &Click) -> bool {
-    row.verdict == crate::model::ClickVerdict::Human && !row.head
 }

@@ -237,7 +237,12 @@ async fn lint(State(admin): State<Admin>, headers: HeaderMap, body: Body) -> Res
         match link {
             Err(refused) => {
                 for (field, message) in refused.reasons() {
-                    tell(line, slug.as_deref(), "error", json!({ "rule": "format", "field": field, "message": message }));
+                    tell(
+                        line,
+                        slug.as_deref(),
+                        "error",
+                        json!({ "rule": "format", "field": field, "message": message }),
+                    );
                 }
             }
             Ok(link) => {

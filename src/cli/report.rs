@@ -161,7 +161,10 @@ async fn clicks(arguments: &Clicks) -> anyhow::Result<()> {
     }
     let by: Vec<&str> = list(&answer, "by").iter().filter_map(Value::as_str).collect();
     let figures = |row: &Value| {
-        ["all", "human", "unique", "sessions"].map(|name| text(&row[name])).into_iter().chain([percent(&row["click_to_session"])])
+        ["all", "human", "unique", "sessions"]
+            .map(|name| text(&row[name]))
+            .into_iter()
+            .chain([percent(&row["click_to_session"])])
     };
     let row = |row: &Value| -> Vec<String> {
         let mut cells: Vec<String> = by.iter().map(|name| text(&row[*name])).chain(figures(row)).collect();
@@ -288,7 +291,8 @@ fn quality(answer: &Value) {
 
 async fn diagnose(arguments: &Diagnose) -> anyhow::Result<()> {
     let query = [("url", &arguments.page), ("visitor", &arguments.visitor), ("event", &arguments.event)];
-    let query: Vec<(&str, String)> = query.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+    let query: Vec<(&str, String)> =
+        query.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
     let answer = arguments.relay.get("/v1/diagnose", &query).await?;
     if arguments.relay.printed(&answer)? {
         return Ok(());
@@ -300,9 +304,13 @@ async fn diagnose(arguments: &Diagnose) -> anyhow::Result<()> {
             None => "not known",
         };
         let figures = finding["figures"].as_object().into_iter().flatten();
-        let figures: Vec<String> = figures.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value))).collect();
+        let figures: Vec<String> =
+            figures.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value))).collect();
         vec![text(&finding["cause"]).replace('_', " "), applies.to_owned(), figures.join(", "), text(&finding["says"])]
     };
-    table::print(&["cause", "applies", "figures", "what it says"], &list(&answer, "findings").iter().map(row).collect::<Vec<_>>());
+    table::print(
+        &["cause", "applies", "figures", "what it says"],
+        &list(&answer, "findings").iter().map(row).collect::<Vec<_>>(),
+    );
     Ok(())
 }

@@ -6,5 +6,7 @@ pub mod governance;
 pub mod registry;
 pub mod reports;
 mod table;
+mod twins;
 
 pub use table::{Links, LinksError};
+pub use twins::Twins;

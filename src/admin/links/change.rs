@@ -129,9 +129,7 @@ async fn bulk(
         .map(|row| json!({ "line": row.line, "slug": row.slug, "field": row.field, "reason": row.reason }))
         .collect();
     let places = admin.tracked.registry.places();
-    let told = |link: &Link| {
-        json!({ "slug": link.key.slug, "host": link.key.host, "url": places.url(&link.key), "state": link.state })
-    };
+    let told = |link: &Link| json!({ "slug": link.key.slug, "host": link.key.host, "url": places.url(&link.key), "state": link.state });
     let links: Vec<Value> = made.made.iter().map(told).collect();
     Ok(answer(&json!({ "created": links.len(), "dry_run": dry_run, "rejected": rejected, "links": links })))
 }

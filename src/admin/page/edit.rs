@@ -190,7 +190,8 @@ async fn told(
             Problem::internal()
         })
     };
-    let form = rendered("form.html", context! { new => false, ..form::told(values, mistakes, &policy, &places.hosts) })?;
+    let form =
+        rendered("form.html", context! { new => false, ..form::told(values, mistakes, &policy, &places.hosts) })?;
     let history = history_of(admin, &link.key, CHANGES)?;
     let history = rendered("history.html", context! { history => of(history) })?;
     let (clicks, window) = (Arc::clone(&admin.stores.clicks), admin.tracked.settings.unique_window);
@@ -213,7 +214,7 @@ async fn told(
         mistakes => !mistakes.is_empty(),
         exception => link.exception.clone(), approved_by => link.approved_by.clone(),
         health => of(admin.tracked.health(&link.key)),
-        created => shown(link.created_at), updated => shown(link.updated_at), 
+        created => shown(link.created_at), updated => shown(link.updated_at),
         all => rows.totals.all, human => rows.totals.human, unique => rows.totals.unique,
         sessions => rows.totals.sessions, ratio => percent(rows.totals.click_to_session()),
         rows => rows.rows.iter().map(row).collect::<Vec<_>>(),

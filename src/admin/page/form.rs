@@ -84,7 +84,13 @@ struct Line {
     field: Option<Field>,
 }
 
-const fn line(name: &'static str, path: &'static str, label: &'static str, hint: &'static str, field: Option<Field>) -> Line {
+const fn line(
+    name: &'static str,
+    path: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    field: Option<Field>,
+) -> Line {
     Line { name, path, label, hint, field }
 }
 
@@ -204,9 +210,8 @@ pub(super) fn values(fields: &Map<String, Value>) -> BTreeMap<String, String> {
         values.extend(value.and_then(text).map(|value| (line.name.to_owned(), value)));
     }
     let split = fields.get("split").and_then(Value::as_array).into_iter().flatten();
-    let split: Vec<String> = split
-        .map(|one| format!("{} {}", one["weight"], one["destination"].as_str().unwrap_or_default()))
-        .collect();
+    let split: Vec<String> =
+        split.map(|one| format!("{} {}", one["weight"], one["destination"].as_str().unwrap_or_default())).collect();
     values.insert("split".to_owned(), split.join("\n"));
     values
 }
@@ -246,7 +251,10 @@ pub(super) fn without_nulls(fields: Map<String, Value>) -> Map<String, Value> {
         other => other,
     };
     let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-    fields.map(|(name, value)| (name, keep(value))).filter(|(_, value)| value.as_object().is_none_or(|inner| !inner.is_empty())).collect()
+    fields
+        .map(|(name, value)| (name, keep(value)))
+        .filter(|(_, value)| value.as_object().is_none_or(|inner| !inner.is_empty()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ pub(super) async fn take(State(admin): State<Admin>, headers: HeaderMap, body: B
     };
     rejected.extend(made.rejected);
     rejected.sort_by_key(|row| row.line);
-    let status = if made.made.is_empty() && !rejected.is_empty() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status =
+        if made.made.is_empty() && !rejected.is_empty() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let places = admin.tracked.registry.places();
     let links: Vec<Value> = made
         .made

@@ -79,7 +79,9 @@ async fn listed(admin: &Admin, query: Option<&str>, headers: &HeaderMap) -> Resu
             ("q", &filter.q),
         ];
         for (name, value) in fields {
-            value.iter().for_each(|value| drop(query.append_pair(name, value)));
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
         }
         query.append_pair("days", &days.to_string()).append_pair("page", &page.to_string()).finish()
     };

@@ -119,7 +119,13 @@ pub(super) fn see(path: &str) -> Response {
 /// A page that says what is wrong, and no more.
 fn wrong(headers: &HeaderMap, problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    show(headers, status, problem.title, "wrong.html", context! { title => problem.title, detail => problem.detail.as_ref() })
+    show(
+        headers,
+        status,
+        problem.title,
+        "wrong.html",
+        context! { title => problem.title, detail => problem.detail.as_ref() },
+    )
 }
 
 /// What serde can write, for a template.

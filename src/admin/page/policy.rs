@@ -41,13 +41,13 @@ fn showing(admin: &Admin, headers: &HeaderMap, status: StatusCode, sent: &Sent, 
                 first => at(value.first_seen), last => at(value.last_seen), spellings => spellings.join(", "),
             }
         });
-        let history: Vec<serde_json::Value> =
-            admin.tracked.governance.history(CHANGES)?.iter().map(diff).collect();
+        let history: Vec<serde_json::Value> = admin.tracked.governance.history(CHANGES)?.iter().map(diff).collect();
         let history = part("history.html", context! { history => of(history), keyed => true }).map_err(|error| {
             tracing::error!(%error, "a page cannot be made");
             Problem::internal()
         })?;
-        let told: Vec<String> = mistakes.iter().map(|(field, reason)| format!("{field} {reason}").trim().to_owned()).collect();
+        let told: Vec<String> =
+            mistakes.iter().map(|(field, reason)| format!("{field} {reason}").trim().to_owned()).collect();
         Ok(context! {
             policy => of(admin.tracked.policy().shown()), drift => drift.collect::<Vec<_>>(), history,
             fields => Field::ALL.map(Field::as_str).to_vec(), wrong => told, sent => of(sent.all()),
@@ -70,7 +70,11 @@ pub(super) async fn decide(State(admin): State<Admin>, headers: HeaderMap, body:
             let text = sent.text(name).map(str::to_owned);
             text.ok_or_else(|| vec![(name.to_owned(), "is missing".to_owned())])
         };
-        let field = || text("field").and_then(|field| Field::parse(&field).ok_or_else(|| vec![("field".to_owned(), "is none of the fields".to_owned())]));
+        let field = || {
+            text("field").and_then(|field| {
+                Field::parse(&field).ok_or_else(|| vec![("field".to_owned(), "is none of the fields".to_owned())])
+            })
+        };
         let optional = |name: &str| sent.text(name).map(str::to_owned);
         let decision = match sent.raw("do") {
             "alias" => Decision::Alias { field: field()?, from: text("from")?, to: text("to")? },

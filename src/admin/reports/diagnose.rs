@@ -57,9 +57,8 @@ struct Site {
 /// `GET /v1/diagnose`
 pub(super) async fn show(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let mut asked = Asked::query(query.as_deref())?;
-    let site = asked.parsed("url", "the address of a page, such as https://shop.example/", |text| {
-        site_of(&plain_url(text)?)
-    })?;
+    let site = asked
+        .parsed("url", "the address of a page, such as https://shop.example/", |text| site_of(&plain_url(text)?))?;
     let visitor = asked.parsed("visitor", "the id of a visitor", |text| VisitorId::new(text).ok())?;
     let event = asked.parsed("event", "the id of an event", |text| EventId::new(text).ok())?;
     let (mut told, findings) = match (site, visitor, event) {
@@ -212,7 +211,8 @@ fn of_visitor(visitor: &Visitor) -> [Finding; 4] {
     let sessions = sessions(visitor);
     let bare = sessions.iter().filter(|session| is_bare(visitor, session.visit)).count();
     // A visit that only the redirect told of has neither screen nor time in view.
-    let by_page = visitor.screen.is_some() || sessions.iter().any(|session| session.visit.link.is_none() || session.is_engaged());
+    let by_page =
+        visitor.screen.is_some() || sessions.iter().any(|session| session.visit.link.is_none() || session.is_engaged());
     let denied = visitor.consent.ad_user_data == Choice::Denied;
     let all_bare = !sessions.is_empty() && bare == sessions.len();
     let says = |applies: bool, yes: &str, no: &str| if applies { yes.to_owned() } else { no.to_owned() };
@@ -220,19 +220,31 @@ fn of_visitor(visitor: &Visitor) -> [Finding; 4] {
         Finding {
             cause: "tag_missing",
             applies: Some(!by_page && !sessions.is_empty()),
-            says: says(!by_page, "only a tracked link saw this visitor, and no page reported it", "pages reported this visitor"),
+            says: says(
+                !by_page,
+                "only a tracked link saw this visitor, and no page reported it",
+                "pages reported this visitor",
+            ),
             figures: json!({ "visits": sessions.len(), "screen_known": visitor.screen.is_some() }),
         },
         Finding {
             cause: "untagged_source",
             applies: (!sessions.is_empty()).then_some(all_bare),
-            says: says(all_bare, "no visit carries a UTM value, a click id or a tracked link", "at least one visit carries its source"),
+            says: says(
+                all_bare,
+                "no visit carries a UTM value, a click id or a tracked link",
+                "at least one visit carries its source",
+            ),
             figures: json!({ "visits": sessions.len(), "without_source": bare, "click_ids": visitor.clicks.len() }),
         },
         Finding {
             cause: "blocker_suspected",
             applies: (!sessions.is_empty() && by_page).then_some(false),
-            says: says(by_page, "the browser reports to the relay", "this cannot be told of a visitor whom only a link saw"),
+            says: says(
+                by_page,
+                "the browser reports to the relay",
+                "this cannot be told of a visitor whom only a link saw",
+            ),
             figures: json!({}),
         },
         Finding {
@@ -287,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_site_is_told_which_cause_applies() {
-        let sound = Site { visits: 10, bare: 1, visitors: 8, denied: 0, events: 10, unseen: 1, counted: true, last: None };
+        let sound =
+            Site { visits: 10, bare: 1, visitors: 8, denied: 0, events: 10, unseen: 1, counted: true, last: None };
         assert!(applying(&of_site(&sound)).is_empty());
         assert_eq!(applying(&of_site(&Site::default())), ["tag_missing"]);
         assert_eq!(applying(&of_site(&Site { bare: 9, ..sound })), ["untagged_source"]);

@@ -9,10 +9,10 @@ pub(super) use self::quality::each_event;
 use std::sync::Arc;
 
 use axum::{
+    Router,
     extract::{RawQuery, State},
     response::Response,
     routing::get,
-    Router,
 };
 use serde_json::{Value, json};
 

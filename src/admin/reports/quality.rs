@@ -72,7 +72,8 @@ pub(super) async fn show(State(admin): State<Admin>, RawQuery(query): RawQuery) 
         }),
         None => Value::Null,
     };
-    let [human, bot, preview, prefetch, qa, duplicate, burst] = figures.by_verdict.map(|count| part(count, figures.all));
+    let [human, bot, preview, prefetch, qa, duplicate, burst] =
+        figures.by_verdict.map(|count| part(count, figures.all));
     Ok(answer(&json!({
         "since": from.to_string(), "until": to.to_string(),
         "clicks": {

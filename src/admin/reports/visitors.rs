@@ -12,9 +12,7 @@ use super::super::{Admin, answer, asked::Asked, clicks::blocking};
 use super::span;
 use crate::{
     model::{EventName, LinkKey, Time, Visitor, VisitorId, parse_duration},
-    tracking::reports::{
-        Dimension, Funnel, Intent, Referrers, Segment, Thresholds, each_visitor, sessions,
-    },
+    tracking::reports::{Dimension, Funnel, Intent, Referrers, Segment, Thresholds, each_visitor, sessions},
     web::Problem,
 };
 
@@ -27,7 +25,8 @@ const EXAMPLES_MAX: u64 = 1000;
 const EXAMPLES: u64 = 20;
 
 /// What no report over visitors can say.
-const BASIS: &str = "visitors whose browsers reported: what only a server told, and who was not to be kept, is not among them";
+const BASIS: &str =
+    "visitors whose browsers reported: what only a server told, and who was not to be kept, is not among them";
 
 /// `GET /v1/reports/referrers`
 pub(super) async fn referrers(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -45,7 +44,8 @@ pub(super) async fn referrers(State(admin): State<Admin>, RawQuery(query): RawQu
     let mut told = told(from, to, complete);
     told["rows"] = table["rows"].clone();
     told["beyond"] = table["beyond"].clone();
-    told["engaged_means"] = "10 seconds in view, a second page, or something done; every other visit is a bounce".into();
+    told["engaged_means"] =
+        "10 seconds in view, a second page, or something done; every other visit is a bounce".into();
     Ok(answer(&told))
 }
 
@@ -83,9 +83,8 @@ pub(super) async fn steps(State(admin): State<Admin>, RawQuery(query): RawQuery)
 pub(super) async fn segments(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let mut asked = Asked::query(query.as_deref())?;
     let usual = Thresholds::default();
-    let span = |asked: &mut Asked, name| {
-        asked.parsed(name, "a span such as 10s or 24h", |text| parse_duration(text).ok())
-    };
+    let span =
+        |asked: &mut Asked, name| asked.parsed(name, "a span such as 10s or 24h", |text| parse_duration(text).ok());
     let thresholds = Thresholds {
         fast: span(&mut asked, "fast")?.unwrap_or(usual.fast),
         delay: span(&mut asked, "delay")?.unwrap_or(usual.delay),

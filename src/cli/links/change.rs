@@ -105,8 +105,7 @@ impl Fields {
             ("content", &self.content),
             ("term", &self.term),
         ]);
-        let variant =
-            given(&[("model", &self.model), ("prompt_family", &self.prompt_family), ("angle", &self.angle)]);
+        let variant = given(&[("model", &self.model), ("prompt_family", &self.prompt_family), ("angle", &self.angle)]);
         for (name, fields) in [("utm", utm), ("variant", variant)] {
             if !fields.is_empty() {
                 json.insert(name.to_owned(), fields.into());

@@ -83,7 +83,9 @@ pub(super) async fn all(relay: &Relay, mut query: Vec<(&str, String)>, limit: u6
         if let Some(found) = answer["links"].as_array_mut() {
             links.append(found);
         }
-        let Some(next) = answer["next"].as_str().map(str::to_owned) else { return Ok(json!({ "links": links, "next": null })) };
+        let Some(next) = answer["next"].as_str().map(str::to_owned) else {
+            return Ok(json!({ "links": links, "next": null }));
+        };
         if links.len() as u64 >= limit {
             return Ok(json!({ "links": links, "next": next }));
         }
@@ -241,7 +243,10 @@ pub(super) fn print_url(answer: &Value) -> anyhow::Result<()> {
     let Some(url) = answer["url"].as_str() else { bail!("the relay's answer names no link") };
     println!("{url}");
     if answer["state"] == "pending" {
-        println!("It waits for approval, as it breaks the UTM policy: conversion-relay links approve {}", text(&answer["link"]));
+        println!(
+            "It waits for approval, as it breaks the UTM policy: conversion-relay links approve {}",
+            text(&answer["link"])
+        );
     }
     Ok(())
 }

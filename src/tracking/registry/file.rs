@@ -64,10 +64,13 @@ impl Registry {
             if let Ok(entry) = &entry {
                 listed.insert(entry.key.to_string());
             }
-            let same = |entry: &Link| known.get(&entry.key.to_string()).is_some_and(|before| **before == *written(entry));
+            let same =
+                |entry: &Link| known.get(&entry.key.to_string()).is_some_and(|before| **before == *written(entry));
             let link = match entry {
                 Ok(entry) if same(&entry) => continue,
-                Ok(entry) => judged(&policy, entry.clone(), |link| policy.check_among(link, &offers)).map(|link| (entry, link)),
+                Ok(entry) => {
+                    judged(&policy, entry.clone(), |link| policy.check_among(link, &offers)).map(|link| (entry, link))
+                }
                 Err(refused) => Err(refused),
             };
             match link {

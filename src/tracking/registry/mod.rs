@@ -264,7 +264,9 @@ impl Registry {
                 link.state = LinkState::Live;
             }
             Steer::Resume if link.exception.is_some() && link.approved_by.is_none() => {
-                return Err(Refused::State("the link waits for approval, as it breaks the UTM policy: approve it first"));
+                return Err(Refused::State(
+                    "the link waits for approval, as it breaks the UTM policy: approve it first",
+                ));
             }
             Steer::Resume => link.state = LinkState::Live,
         }
