@@ -132,7 +132,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(Known::new);
 /// One alternation of all needles, and what each of them means.
 struct Known {
     pattern: Regex,
-    meaning: HashMap<String, (&'static str, Category)>,
+    meaning: HashMap<&'static str, (&'static str, Category)>,
 }
 
 impl Known {
@@ -142,7 +142,7 @@ impl Known {
             for (product, of_product) in *products {
                 for needle in *of_product {
                     needles.push(*needle);
-                    meaning.insert(needle.trim_matches(['^', '$']).to_owned(), (*product, *category));
+                    meaning.insert(unmarked(needle), (*product, *category));
                 }
             }
         }
@@ -151,9 +151,12 @@ impl Known {
         Self { pattern: Regex::new(&pattern(&needles)).expect("every needle is escaped"), meaning }
     }
 
+    /// The first product that `lower` names. Who uses a library says more than the library does.
     fn find(&self, lower: &str) -> Option<Automation> {
-        let matched = self.pattern.find(lower)?.as_str();
-        let (product, category) = self.meaning.get(matched)?;
+        let mut named = self.pattern.find_iter(lower).filter_map(|found| self.meaning.get(found.as_str()));
+        let first = named.next()?;
+        let who = |meaning: &&(&str, Category)| meaning.1 != Category::HttpLibrary;
+        let (product, category) = Some(first).filter(who).or_else(|| named.find(who)).unwrap_or(first);
         Some(Automation::of(product, *category))
     }
 }
@@ -166,11 +169,16 @@ fn pattern(needles: &[&str]) -> String {
     let (words, signs): (Vec<&str>, Vec<&str>) = free.into_iter().partition(|needle| like_a_word(needle));
     let [tied, words, signs] =
         [tied, words, signs].map(|group| group.into_iter().map(literal).collect::<Vec<_>>().join("|"));
-    format!(r"^(?:{tied})|(?-u:\b)(?:{words})|(?:{signs})")
+    format!(r"(?-u:\b)(?:{words})|(?:{signs})|^(?:{tied})")
 }
 
-/// The needle itself, without its marks.
+/// The text of a needle, without its marks.
+pub(super) fn unmarked(needle: &str) -> &str {
+    needle.trim_start_matches('^').trim_end_matches('$')
+}
+
+/// The pattern of a needle, without what is in front.
 fn literal(needle: &str) -> String {
-    let escaped = regex::escape(needle.trim_start_matches('^').trim_end_matches('$'));
+    let escaped = regex::escape(unmarked(needle));
     if needle.ends_with('$') { escaped + r"(?-u:\b)" } else { escaped }
 }

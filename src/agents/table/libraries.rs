@@ -138,7 +138,7 @@ pub(super) const LIBRARIES: &[Product] = &[
             "artillery",
         ],
     ),
-    ("WordPress", &["^wordpress/", "wordpress.com", "wp-", "^wordpress$"]),
+    ("WordPress", &["^wordpress/", "wordpress.com", "wp-cron", "wp-rocket", "^wordpress$"]),
     ("Drupal", &["^drupal", "(+http://drupal.org"]),
     ("Joomla", &["^joomla"]),
     ("Typo3", &["^typo3"]),

@@ -65,5 +65,6 @@ pub(super) const OTHER: &[Product] = &[
     ("Mowser", &["mowser"]),
     ("MarketGoo", &["marketgoo"]),
     ("Office link check", &["microsoft office existence discovery", "microsoft office protocol discovery"]),
+    ("Anonymous", &["^anonymous, mozilla"]),
     ("Internet Explorer fakes", &["(compatible; msie or "]),
 ];

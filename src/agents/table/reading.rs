@@ -52,6 +52,7 @@ pub(super) const FEEDS: &[Product] = &[
     ("Planet", &["planet venus", "planet/"]),
     ("SilverReader", &["silverreader"]),
     ("Pulp", &["^pulp/"]),
+    ("Feeddler", &["feeddler"]),
     ("feeder.co", &["feeder.co"]),
 ];
 
