@@ -143,6 +143,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
+        qa: admin::QaSettings::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -204,6 +205,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
         fallback: config.fallback_for.is_some(),
+        click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
 }

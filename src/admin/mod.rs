@@ -8,12 +8,15 @@ mod destinations;
 mod diff;
 mod fate;
 mod letters;
+mod qa;
 mod replay;
 mod sealed;
 #[cfg(test)]
 mod tests;
 mod timeline;
 mod visitors;
+
+pub use qa::QaSettings;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -53,6 +56,8 @@ pub struct Admin {
     pub default_country: Option<Country>,
     /// Held while a destination is paused or resumed, so that what is stored and what is done are the same.
     pub steering: Arc<Mutex<()>>,
+    /// What tests of links have to know.
+    pub qa: QaSettings,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -89,6 +94,7 @@ pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
         .route("/v1/replay", post(replay::replay))
         .route("/v1/visitors/{id}", get(visitors::show).delete(visitors::forget_one))
         .route("/v1/visitors/forget", post(visitors::forget))
+        .merge(qa::routes())
         .route("/metrics", get(metrics))
         .with_state(admin)
         .merge(others)

@@ -130,6 +130,7 @@ impl Operator {
             warn_before: Duration::from_secs(86_400),
             default_country: Country::parse("US").ok(),
             steering: Arc::default(),
+            qa: QaSettings::default(),
             metrics: Arc::new(String::new),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -486,4 +487,41 @@ async fn what_was_discarded_is_not_sent_by_any_replay() {
         let (status, answer) = operator.post(path, &body).await;
         assert_eq!((status, &answer["replayed"]), (200, &json!(0)), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn tests_of_links_are_kept_by_link_and_placement() {
+    let operator = Operator::start(None).await;
+    let link = |placement: &str| {
+        let link = json!({
+            "key": "go.brand.example/mugs", "destination": "https://shop.example/", "placement": placement,
+            "created_at": 1, "updated_at": 1,
+        });
+        let (by, shelf, key) = ("t".to_owned(), "link".to_owned(), "go.brand.example/mugs".to_owned());
+        crate::store::Entry { at: Time::from_secs(1), by, shelf, key, value: Some(link.to_string()), audited: true }
+    };
+    operator.admin.stores.book.write(vec![link("bio")]).await.expect("writes");
+    let run = |result| json!({ "by": "ci", "results": [{ "profile": "iphone", "step": "tag", "result": result, "note": "x" }] });
+    let (path, same) = ("/v1/links/go.brand.example%2Fmugs/qa", "/v1/links/MUGS/qa?host=go.brand.example");
+    assert_eq!(operator.get(path).await.0, 404, "not tested yet");
+    assert_eq!(operator.post(path, &run("pass")).await.0, 200);
+    let (status, answer) = operator.post(same, &run("fail")).await;
+    assert_eq!((status, &answer["result"], &answer["placement"]), (200, &json!("fail"), &json!("bio")), "{answer}");
+    let (_, matrix) = operator.get("/v1/qa").await;
+    let bio = json!({
+        "placement": "bio", "links": 1, "never_verified": 0, "failing": 1,
+        "verified_at": answer["verified_at"], "oldest_verified_at": answer["verified_at"],
+    });
+    assert_eq!((&matrix["placements"], &matrix["settings"]["tag_path"]), (&json!([bio]), &json!("/t.js")), "{matrix}");
+    operator.admin.stores.book.write(vec![link("email")]).await.expect("writes");
+    assert_eq!(operator.get(path).await.0, 404, "elsewhere it may be rewritten otherwise");
+    for bad in [
+        json!({}),
+        json!({ "results": [] }),
+        json!({ "by": "a@shop.example", "results": run("pass")["results"] }),
+        run("odd"),
+    ] {
+        assert_eq!(operator.post(path, &bad).await.0 / 100, 4, "{bad}");
+    }
+    assert_eq!(operator.post("/v1/links/other/qa", &run("pass")).await.0, 404);
 }

@@ -12,7 +12,7 @@ use crate::{
     capture, delivery,
     destinations::{Destination, OnUnknownConsent},
     intake,
-    model::{DestinationName, EventName, Secret, SourceName},
+    model::{ClickRule, DestinationName, EventName, Secret, SourceName},
     pipeline, store,
     telemetry::LogFormat,
 };
@@ -65,6 +65,8 @@ pub struct DestinationConfig {
     pub concurrency: Option<usize>,
     /// It gets only what its operator hands over from that destination.
     pub fallback_for: Option<DestinationName>,
+    /// Which of the visitor's clicks it takes.
+    pub click: ClickRule,
 }
 
 #[cfg(test)]

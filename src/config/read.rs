@@ -13,13 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Config, DestinationConfig};
 use crate::{
+    attribution::{CLICK_WINDOW, DEFAULT_RULE},
     capture, delivery,
-    destinations::{Common, OnUnknownConsent, REGISTRY},
+    destinations::{Chosen, Common, OnUnknownConsent, REGISTRY},
     intake::{
         self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
-    model::{Currency, DestinationName, EventName, Problem, Settings, SourceName},
+    model::{ClickRule, Credit, Currency, DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,
@@ -99,7 +100,8 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         }
         destination(section, name, &files, &sources)
     });
-    let destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    let mut destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    destinations.iter_mut().for_each(|all| choose_apart(all));
     for (name, problem) in destinations.iter().flat_map(|all| fallbacks(all)) {
         settings.problem(&format!("destinations.{name}.fallback_for"), problem);
     }
@@ -119,6 +121,14 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
             destinations,
         }),
         _ => Err(problems),
+    }
+}
+
+/// Where destinations choose clicks by different rules, each is to see its own alone.
+fn choose_apart(destinations: &mut [DestinationConfig]) {
+    let alike = destinations.windows(2).all(|pair| pair[0].click == pair[1].click);
+    for config in destinations.iter_mut().filter(|_| !alike) {
+        config.destination = Arc::new(Chosen::new(Arc::clone(&config.destination), config.click));
     }
 }
 
@@ -329,6 +339,7 @@ fn destination(
         Some(descriptor) if descriptor.kind != "file" => section.number("concurrency", 1..=64),
         _ => None,
     };
+    let click = click_rule(section);
     let events = events(section);
     let mut rest = section.rest();
     let descriptor = descriptor?;
@@ -349,12 +360,27 @@ fn destination(
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
             concurrency,
             fallback_for,
+            click,
         }),
         Err(problems) => {
             section.problems_of_rest(problems);
             None
         }
     }
+}
+
+/// Which of the visitor's clicks a destination takes.
+fn click_rule(section: &mut Settings) -> ClickRule {
+    let credit = section.parsed("click", "last, first or last_paid", |text| match text {
+        "last" => Some(Credit::Last),
+        "first" => Some(Credit::First),
+        "last_paid" => Some(Credit::LastPaid),
+        _ => None,
+    });
+    let window = section.duration("click_window", HOUR..=CLICK_WINDOW).unwrap_or(CLICK_WINDOW);
+    let exclusive = section.optional_flag("click_exclusive", false);
+    let window_s = u32::try_from(window.as_secs()).unwrap_or(DEFAULT_RULE.window_s);
+    ClickRule { credit: credit.unwrap_or_default(), window_s, exclusive }
 }
 
 fn events(section: &mut Settings) -> BTreeMap<EventName, String> {
