@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin},
-    capture,
+    capture::{self, Capture},
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
     intake::{self, Tally},
@@ -115,13 +115,22 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     };
     let delivery = Delivery::start(&places, &tools)?;
 
+    let capture = Arc::new(Capture {
+        config: config.capture.clone(),
+        pipeline: Arc::clone(&pipeline),
+        clock: Arc::clone(&clock),
+        read_event: intake::read_event,
+        metrics: capture::Metrics::default(),
+    });
+    capture.metrics.register(&mut registry);
+    pipeline.twins.register(&mut registry);
     let draining = Arc::new(AtomicBool::new(false));
     let health = health_router(stores.clone(), Arc::clone(&draining));
     let intake = intake::build(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock), &tally, config.store.dedupe)?;
     let public_routes = intake
         .public
         .clone()
-        .merge(capture::router(&config.capture, Arc::clone(&pipeline), Arc::clone(&clock)))
+        .merge(capture::router(Arc::clone(&capture)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
     let upkeep =
@@ -196,6 +205,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
         fallback: config.fallback_for.is_some(),
+        click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
 }

@@ -2,6 +2,7 @@
 
 mod load;
 mod read;
+mod read_capture;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
@@ -11,7 +12,7 @@ use crate::{
     capture, delivery,
     destinations::{Destination, OnUnknownConsent},
     intake,
-    model::{DestinationName, EventName, Secret, SourceName},
+    model::{ClickRule, DestinationName, EventName, Secret, SourceName},
     pipeline, store,
     telemetry::LogFormat,
 };
@@ -64,6 +65,8 @@ pub struct DestinationConfig {
     pub concurrency: Option<usize>,
     /// It gets only what its operator hands over from that destination.
     pub fallback_for: Option<DestinationName>,
+    /// Which of the visitor's clicks it takes.
+    pub click: ClickRule,
 }
 
 #[cfg(test)]

@@ -4,5 +4,9 @@
 pub mod checks;
 pub mod reports;
 mod table;
+mod twins;
 
 pub use table::{Links, LinksError};
+pub use twins::Twins;
+pub mod drift;
+pub mod governance;

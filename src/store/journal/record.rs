@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::v1::RecordV1;
+use super::{v1::RecordV1, v2::RecordV2};
 pub(super) use crate::store::frame::{HEADER_BYTES, frame, frame_bytes};
 use crate::{
     model::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The form that is written. Older ones stay readable: `decode` knows every form that was ever released.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,9 +154,10 @@ pub(super) fn encode<R: Serialize>(record: &R) -> Vec<u8> {
 
 /// Reads what a checked frame holds; `None` if this build does not know its version.
 pub(super) fn decode(frame: &[u8]) -> Option<Record> {
-    match frame.get(HEADER_BYTES)? {
+    match *frame.get(HEADER_BYTES)? {
         1 => postcard::from_bytes::<RecordV1>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
-        2 => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
+        2 => postcard::from_bytes::<RecordV2>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
+        VERSION => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
         _ => None,
     }
 }

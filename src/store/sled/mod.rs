@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Config, Health, StoreError, Stores, VisitStore,
     book::FileBook,
+    clicks::FileClicks,
     journal::{Journal, disk::Directory},
 };
 use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
@@ -65,7 +66,7 @@ pub fn open(config: &Config) -> Result<Stores, StoreError> {
         events: Arc::new(events),
         visits: Arc::new(visits),
         book: Arc::new(book),
-        clicks: Arc::new(super::clicks::MemoryClicks::default()),
+        clicks: Arc::new(FileClicks::open(&config.path.join("clicks"))?),
     })
 }
 
