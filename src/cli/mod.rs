@@ -14,6 +14,7 @@ mod destinations;
 mod events;
 mod health;
 mod import;
+mod links;
 mod preview;
 mod reconcile;
 mod relay;
@@ -69,6 +70,9 @@ enum Command {
     Replay(replay::Arguments),
     /// Take what the webhooks of a shop did not bring, through the shop's API
     Reconcile(reconcile::Arguments),
+    /// Make, check and change tracked links
+    #[command(subcommand)]
+    Links(links::Arguments),
     /// Look at visitors, and forget people
     #[command(subcommand)]
     Visitors(visitors::Arguments),
@@ -98,6 +102,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Destinations(arguments) => destinations::run(arguments).await,
             Command::Replay(arguments) => replay::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
+            Command::Links(arguments) => links::run(arguments).await,
             Command::Visitors(arguments) => visitors::run(arguments).await,
             Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,
