@@ -248,7 +248,7 @@ fn names_have_a_pattern_that_lint_explains_and_the_builder_composes() {
     let of = |campaign: &str| policy.check(&link("a", "x", "cpc", campaign), []);
     assert_eq!(of("new-ig-sales-a"), []);
     let broken = of("newer-ig-sales-a");
-    assert_eq!(broken[0].message, "the segment audience is none of its values");
+    assert_eq!(broken[0].message, "has in the segment audience none of its values");
     assert_eq!((broken[0].value.as_deref(), broken[0].nearest.as_deref()), (Some("newer"), None));
     assert_eq!(broken[0].accepted, ["new", "loyal"]);
     assert!(policy.is_known(Field::Campaign, "new-mail-leads-b") && !policy.is_known(Field::Campaign, "spring"));
@@ -258,7 +258,7 @@ fn names_have_a_pattern_that_lint_explains_and_the_builder_composes() {
     assert_eq!(policy.compose(Field::Campaign, &segments).expect("composes"), "loyal-ig-sales-b");
     segments.insert("channel".to_owned(), "fax".to_owned());
     let broken = policy.compose(Field::Campaign, &segments).expect_err("no such channel");
-    assert_eq!(broken[0].message, "the segment channel is none of its values");
+    assert_eq!(broken[0].message, "has in the segment channel none of its values");
     segments.insert("chanel".to_owned(), "ig".to_owned());
     assert!(policy.compose(Field::Campaign, &segments).is_err());
     assert!(policy.compose(Field::Source, &segments).is_err());
