@@ -18,15 +18,22 @@ use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    admin::{self, Admin},
-    capture,
+    admin::{self, Admin, Goals, LinkSettings, Tracked},
+    capture::{self, Capture},
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
     intake::{self, Tally},
+    links::policy::Policy,
     model::{Clock, DestinationId, Secret, SourceName},
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
     telemetry::{self, Observed},
+    tracking::{
+        Links,
+        drift::Drift,
+        governance::Governance,
+        registry::{Places as LinkPlaces, Registry},
+    },
     web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
@@ -35,6 +42,10 @@ const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
 const KEY_FILE: &str = "relay.key";
 
+/// Links that there can be.
+const LINKS_MAX: usize = 100_000;
+/// One click of a visitor on a link counts as unique in such a span.
+const UNIQUE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// Keys shorter than this are warned about.
 const KEY_BYTES_SAFE: usize = 16;
 
@@ -115,25 +126,37 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     };
     let delivery = Delivery::start(&places, &tools)?;
 
+    let capture = Arc::new(Capture {
+        config: config.capture.clone(),
+        pipeline: Arc::clone(&pipeline),
+        clock: Arc::clone(&clock),
+        read_event: intake::read_event,
+        metrics: capture::Metrics::default(),
+    });
+    capture.metrics.register(&mut registry);
+    pipeline.twins.register(&mut registry);
     let draining = Arc::new(AtomicBool::new(false));
     let health = health_router(stores.clone(), Arc::clone(&draining));
     let intake = intake::build(&config.intake, Arc::clone(&pipeline), Arc::clone(&clock), &tally, config.store.dedupe)?;
     let public_routes = intake
         .public
         .clone()
-        .merge(capture::router(&config.capture, Arc::clone(&pipeline), Arc::clone(&clock)))
+        .merge(capture::router(Arc::clone(&capture)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
     let upkeep =
         upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
+    let tracked = tracked(&stores, &clock, &config);
     let admin_routes = Admin {
         stores,
+        tracked,
         places,
         status,
         clock,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
+        qa: admin::QaSettings::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -184,6 +207,25 @@ pub async fn register(stores: &Stores, destinations: &[DestinationConfig]) -> Re
     stores.events.register(&names).await
 }
 
+/// Tracked links over the book.
+fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, config: &Config) -> Tracked {
+    let book = &stores.book;
+    let governance = Arc::new(Governance::new(Policy::default(), Arc::clone(book)));
+    let links = Arc::new(Links::open(Arc::clone(book), LINKS_MAX));
+    let places = LinkPlaces { public_url: config.public_url.clone(), hosts: Vec::new() };
+    let registry =
+        Registry::new(Arc::clone(&links), Arc::clone(&governance), Arc::clone(book), Arc::clone(clock), places);
+    Tracked {
+        links,
+        drift: Arc::new(Drift::new(Arc::clone(&governance), Arc::clone(book))),
+        governance,
+        registry: Arc::new(registry),
+        settings: LinkSettings { unique_window: UNIQUE_WINDOW },
+        health: None,
+        goals: Goals::default(),
+    }
+}
+
 /// What the pipeline routes by.
 #[must_use]
 pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Route> {
@@ -195,6 +237,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
         fallback: config.fallback_for.is_some(),
+        click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
 }

@@ -24,16 +24,17 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Awaited, Choice, Clock, Context, DestinationId, DestinationName, EventId, EventName, IdentityKey,
-        IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState, Observation, Properties,
-        RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor, VisitorId,
-        WaitReason,
+        ActionSource, Awaited, Choice, ClickRule, Clock, Context, DestinationId, DestinationName, Digest, EventId,
+        EventName, IdentityKey, IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState,
+        Observation, Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm,
+        Visitor, VisitorId, WaitReason,
     },
     privacy::{
         self, Country,
         scrub::{self, Posted},
     },
     store::{Accepted, StoreError, Stores, Waiting},
+    tracking::Twins,
 };
 
 /// Larger batches are sealed where blocking is allowed.
@@ -66,6 +67,8 @@ pub struct Route {
     pub on_unknown_consent: OnUnknownConsent,
     /// Whether it gets only what another destination hands over to it.
     pub fallback: bool,
+    /// Which of the visitor's clicks it takes.
+    pub click: ClickRule,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,10 +103,14 @@ impl Metrics {
 pub struct Pipeline {
     stores: Stores,
     routes: Vec<Route>,
+    /// By which clicks are chosen: every destination's rule, each once.
+    rules: Vec<ClickRule>,
     config: Config,
     clock: Arc<dyn Clock>,
     /// What it counts.
     pub metrics: Metrics,
+    /// Conversions that servers and browsers told of.
+    pub twins: Twins,
     outcomes: delivery::Metrics,
     lookups: mpsc::Sender<Lookup>,
     wanted: Mutex<Option<mpsc::Receiver<Lookup>>>,
@@ -121,7 +128,19 @@ impl Pipeline {
     ) -> Self {
         let (lookups, wanted) = mpsc::channel(LOOKUPS_MAX);
         let wanted = Mutex::new(Some(wanted));
-        Self { stores, routes, config, clock, metrics: Metrics::default(), outcomes, lookups, wanted }
+        let rules: BTreeSet<ClickRule> = routes.iter().map(|route| route.click).collect();
+        Self {
+            stores,
+            routes,
+            rules: rules.into_iter().collect(),
+            config,
+            clock,
+            metrics: Metrics::default(),
+            twins: Twins::default(),
+            outcomes,
+            lookups,
+            wanted,
+        }
     }
 
     /// The lookups that newly accepted events wait for, for the one who does them; `None` for everybody after the first.
@@ -146,8 +165,14 @@ impl Pipeline {
         let new = self.seal_all(events).await?;
         let awaited: Vec<Awaited> = new.iter().filter_map(|new| new.waits_for.clone()).collect();
         let deliveries: Vec<Vec<NewDelivery>> = new.iter().map(|new| new.deliveries.clone()).collect();
+        let conversions: Vec<_> = new.iter().map(|new| self.conversion(&new.event)).collect();
         let accepted = self.stores.events.accept(new).await?;
         let accepted = self.restate(accepted, &values).await?;
+        for (answer, conversion) in accepted.iter().zip(conversions) {
+            if let Some((name, digest)) = conversion.filter(|_| *answer == Accepted::New) {
+                self.twins.by_server(&name, digest, self.clock.now());
+            }
+        }
         for ((answer, source), deliveries) in accepted.iter().zip(&sources).zip(deliveries) {
             let status = match answer {
                 Accepted::New | Accepted::Restates(_) => "accepted",
@@ -172,6 +197,14 @@ impl Pipeline {
             }
         }
         Ok(accepted)
+    }
+
+    /// What a browser would have told of it too: a conversion on a website with a transaction, of a name that pages report.
+    fn conversion(&self, event: &SealedEvent) -> Option<(EventName, Digest)> {
+        let transaction = event.transaction_id.as_ref().filter(|_| event.action_source == ActionSource::Website)?;
+        let told = !event.name.is_change() && self.twins.is_told_by_browsers(&event.name);
+        let key = || IdentityKey::of_conversion(event.name.as_str(), transaction.as_str());
+        told.then(|| (event.name.clone(), key().digest))
     }
 
     /// Accepts a restatement for each known conversion that was reported with another value.
@@ -308,7 +341,7 @@ impl Pipeline {
         // Its visit may have come meanwhile: it waited for nothing but the lookup.
         let keys = || lookup_keys(&event, &checkout_tokens);
         if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
-            join(&mut event, &found.visitor, found.joined_by);
+            join(&mut event, &found.visitor, found.joined_by, &self.rules);
         }
         let mut deliveries = self.route(&event, None);
         // What was handed over to a fallback is on its way there, and nowhere else.
@@ -325,7 +358,7 @@ impl Pipeline {
         let Some(Found { visitor, .. }) = found else { return Ok(()) };
         for waiting in waiting {
             let mut event = waiting.sealed;
-            join(&mut event, &visitor, JoinedBy::VisitorId);
+            join(&mut event, &visitor, JoinedBy::VisitorId, &self.rules);
             let mut deliveries = self.route(&event, None);
             // What was handed over to a fallback is on its way there, and nowhere else.
             deliveries.retain(|delivery| delivery.state != NewState::Skipped(SkipReason::Fallback));
@@ -357,7 +390,7 @@ impl Pipeline {
         };
         event.attribution = attribution::attribute(None, &utm, event.time);
         if let Some(found) = found {
-            join(&mut event, &found.visitor, found.joined_by);
+            join(&mut event, &found.visitor, found.joined_by, &self.rules);
         }
         let deliveries = self.route(&event, wait);
         Ok(NewEvent { event, deliveries, waits_for })
@@ -425,6 +458,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
         referrer: page(raw.context.referrer),
         clicks: raw.context.clicks,
         cookies: raw.context.cookies,
+        choices: Vec::new(),
     };
     let properties = Properties::new(&scrub::properties(raw.properties, &posted)).unwrap_or_default();
     let event = SealedEvent {
@@ -486,20 +520,22 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .identity_keys()
         .chain(checkout_tokens.iter().map(|token| IdentityKey::of_token(IdentityKind::CheckoutToken, token)))
         .chain(IdentityKey::of_cookies(&event.context.cookies))
+        .chain(event.transaction_id.iter().map(|id| IdentityKey::of_conversion(event.name.as_str(), id.as_str())))
         // A link with a click id in it gets passed on: it leads to somebody else than the visitor who is named.
         .chain(event.context.clicks.iter().filter(|_| event.visitor_id.is_none()).filter_map(IdentityKey::of_click))
         .collect()
 }
 
 /// Fills an event from its visitor: what the event itself says wins.
-fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy) {
+fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy, rules: &[ClickRule]) {
     let context = &mut event.context;
     // Ids without a time came on the event itself; those with one were found with an earlier visitor of it.
     let (on_event, mut stored): (Vec<_>, Vec<_>) =
         std::mem::take(&mut context.clicks).into_iter().partition(|click| click.first_seen.is_none());
     stored.retain(|click| !visitor.clicks.iter().any(|known| known.kind == click.kind && known.value == click.value));
     stored.extend(visitor.clicks.iter().cloned());
-    context.clicks = attribution::choose_clicks(&on_event, &stored, event.time);
+    let (clicks, choices) = attribution::choose_clicks(&on_event, &stored, Some(visitor), event.time, rules);
+    (context.clicks, context.choices) = (clicks, choices);
     context.cookies.fill_from(&visitor.cookies);
     let landing = visitor.last_visit();
     context.ip = context.ip.take().or_else(|| visitor.ip.clone());
@@ -561,7 +597,16 @@ mod tests {
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}"));
         let (events, destination) = ([purchase].into(), destination.into());
-        Route { name, id, destination, events, sources: None, on_unknown_consent: OnUnknownConsent::Send, fallback }
+        Route {
+            name,
+            id,
+            destination,
+            events,
+            sources: None,
+            on_unknown_consent: OnUnknownConsent::Send,
+            fallback,
+            click: attribution::DEFAULT_RULE,
+        }
     }
 
     #[tokio::test]

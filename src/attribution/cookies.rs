@@ -5,31 +5,95 @@ use percent_encoding::percent_decode_str;
 
 use crate::model::{ClickId, ClickKind, Cookies, Time};
 
+/// What cookies tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ReadCookies {
+    /// Click ids; those whose cookie tells when they were clicked have that time.
+    pub clicks: Vec<ClickId>,
+    /// What Meta's and Google's destinations need.
+    pub cookies: Cookies,
+    /// Ids of the browser at other platforms, by the cookie's name.
+    pub browser_ids: Vec<(String, String)>,
+}
+
+/// Cookies that hold an id of the browser and nothing of a click: `TikTok`'s, Microsoft's, Snapchat's, Reddit's, Google's.
+const BROWSER_IDS: [&str; 7] = ["_ttp", "_uetvid", "_uetsid", "_scid", "_rdt_uuid", "_gcl_au", "FPAU"];
+/// The longest of them.
+const BROWSER_ID_BYTES_MAX: usize = 256;
+
 /// Reads cookies by name: click ids with the time of their click, browser and session ids.
 #[must_use]
-pub fn read_cookies<'a>(cookies: impl IntoIterator<Item = (&'a str, &'a str)>, now: Time) -> (Vec<ClickId>, Cookies) {
-    let (mut clicks, mut found): (Vec<ClickId>, Cookies) = Default::default();
+pub fn read_cookies<'a>(cookies: impl IntoIterator<Item = (&'a str, &'a str)>, now: Time) -> ReadCookies {
+    let mut found = ReadCookies::default();
     for (name, value) in cookies {
         let Ok(value) = percent_decode_str(value).decode_utf8() else { continue };
         if value.len() > 1024 {
             continue;
         }
+        let cookies = &mut found.cookies;
         match name {
             "_fbc" if valid_fbc(&value) => {
-                clicks.extend(fbclid_of(&value, now));
-                found.fbc = Some(value.into_owned());
+                found.clicks.extend(fbclid_of(&value, now));
+                cookies.fbc = Some(value.into_owned());
             }
-            "_fbp" if valid_fbp(&value) => found.fbp = Some(value.into_owned()),
-            "_ga" => found.ga_client_id = client_id(&value).or(found.ga_client_id),
-            _ if name.starts_with("_ga_") => found.ga_session_id = session_id(&value).or(found.ga_session_id),
+            "_fbp" if valid_fbp(&value) => cookies.fbp = Some(value.into_owned()),
+            "_ga" => cookies.ga_client_id = client_id(&value).or(cookies.ga_client_id.take()),
+            _ if name.starts_with("_ga_") => {
+                cookies.ga_session_id = session_id(&value).or(cookies.ga_session_id.take());
+            }
+            _ if BROWSER_IDS.contains(&name) => {
+                if is_browser_id(name, &value) {
+                    found.browser_ids.push((name.to_owned(), value.into_owned()));
+                }
+            }
             _ => {
                 if let Some(kind) = google_click(name) {
-                    clicks.extend(clicked(kind, &value, now));
+                    found.clicks.extend(clicked(kind, &value, now));
+                } else if let Some((kind, id)) = others_click(name, &value) {
+                    // These cookies hold no time: the click was before now, nobody knows how long.
+                    found.clicks.push(ClickId { kind, value: id, first_seen: Some(now), last_seen: now });
                 }
             }
         }
     }
-    (clicks, found)
+    found
+}
+
+/// Cookies of other platforms that hold a click id. Names and layouts as general knowledge has them; a value that is no
+/// plain id is left out.
+fn others_click(name: &str, value: &str) -> Option<(ClickKind, String)> {
+    let (kind, id) = match name {
+        "ttclid" => (ClickKind::Ttclid, value),
+        // Some set-ups put that in front.
+        "_uetmsclkid" => (ClickKind::Msclkid, value.strip_prefix("_uet").unwrap_or(value)),
+        "li_fat_id" => (ClickKind::LiFatId, value),
+        "_epik" => (ClickKind::Epik, value),
+        "_rdt_cid" => (ClickKind::RdtCid, value),
+        "_twclid" => {
+            let json: serde_json::Value = serde_json::from_str(value).ok()?;
+            let id = json["twclid"].as_str().filter(|id| is_plain_id(id))?;
+            return Some((ClickKind::Twclid, id.to_owned()));
+        }
+        _ => return None,
+    };
+    is_plain_id(id).then(|| (kind, id.to_owned()))
+}
+
+fn is_plain_id(id: &str) -> bool {
+    (4..=BROWSER_ID_BYTES_MAX * 2).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~=".contains(&b))
+}
+
+fn is_browser_id(name: &str, value: &str) -> bool {
+    let parts: Vec<&str> = value.split('.').collect();
+    let form = match name {
+        // `1.1.<random>.<unix s>[…]`
+        "_gcl_au" | "FPAU" => parts.len() >= 4 && parts[..4].iter().all(|part| digits(part)),
+        // `<time>.<uuid>`
+        "_rdt_uuid" => parts.len() == 2 && digits(parts[0]) && parts[1].len() == 36,
+        _ => true,
+    };
+    form && value.len() <= BROWSER_ID_BYTES_MAX && is_plain_id(value)
 }
 
 /// Whether `value` is a `_fbc` cookie: `fb.{n}.{ms}.{fbclid}`, with or without the appendix of Meta's own libraries.
@@ -65,6 +129,7 @@ fn google_click(cookie: &str) -> Option<ClickKind> {
         "_gcl_gb" | "FPGCLGB" => Some(ClickKind::Wbraid),
         "_gcl_ag" | "FPGCLAG" => Some(ClickKind::Gbraid),
         "_gcl_dc" | "FPGCLDC" => Some(ClickKind::Dclid),
+        "_gcl_gs" | "FPGCLGS" => Some(ClickKind::GadSource),
         _ => None,
     }
 }
@@ -112,8 +177,10 @@ mod tests {
     const NOW: Time = Time::from_secs(1_795_000_000);
 
     fn click(name: &str, value: &str) -> Option<(ClickKind, String, i64)> {
-        let (clicks, _) = read_cookies([(name, value)], NOW);
-        clicks.first().map(|c| (c.kind, c.value.clone(), c.first_seen.expect("has a time").as_secs()))
+        read_cookies([(name, value)], NOW)
+            .clicks
+            .first()
+            .map(|c| (c.kind, c.value.clone(), c.first_seen.expect("has a time").as_secs()))
     }
 
     #[test]
@@ -140,7 +207,8 @@ mod tests {
         ] {
             assert_eq!(click("_gcl_aw", value), None, "{value}");
         }
-        assert_eq!(click("_gcl_gs", "2.1.k1$i1794000000$u3"), None, "holds no click id");
+        let source = click("_gcl_gs", "2.1.k1$i1794000000$u3").expect("is kept");
+        assert!(!source.0.names_a_click(), "but is no click id");
         assert_eq!(click("_gcl_au", "1.1.1.1794000000"), None);
     }
 
@@ -152,7 +220,7 @@ mod tests {
             ("_ga", "GA1.1.111.1794000000"),
             ("_ga_ABC", "GS2.1.o3$s1794000001$g1"),
         ];
-        let (clicks, cookies) = read_cookies(all, NOW);
+        let ReadCookies { clicks, cookies, .. } = read_cookies(all, NOW);
         assert_eq!(clicks[0].value, "IwAR0-aB");
         assert_eq!(clicks[0].first_seen, Some(Time::from_ms(1_794_000_000_123)));
         assert_eq!(cookies.fbp.as_deref(), Some("fb.1.1794000000123.987654"));
@@ -164,8 +232,40 @@ mod tests {
         }
         assert!(!valid_fbp("fb.1.1794000000123.abc"));
         assert_eq!(
-            read_cookies([("_ga_ABC", "GS1.1.1794000001.2.1")], NOW).1.ga_session_id.as_deref(),
+            read_cookies([("_ga_ABC", "GS1.1.1794000001.2.1")], NOW).cookies.ga_session_id.as_deref(),
             Some("1794000001")
         );
+    }
+
+    #[test]
+    fn cookies_of_other_platforms_are_read_and_nothing_else_is() {
+        let twclid = r#"{"pv_id":"x","twclid":"2-abcDEF123"}"#;
+        for (name, value, kind, id) in [
+            ("ttclid", "E.C.P.abc-DEF_1", ClickKind::Ttclid, "E.C.P.abc-DEF_1"),
+            ("_uetmsclkid", "_uet0a1b2c3d4e5f", ClickKind::Msclkid, "0a1b2c3d4e5f"),
+            (
+                "li_fat_id",
+                "3b2c1d00-1111-2222-3333-444455556666",
+                ClickKind::LiFatId,
+                "3b2c1d00-1111-2222-3333-444455556666",
+            ),
+            ("_epik", "dj0yJnU9abc~", ClickKind::Epik, "dj0yJnU9abc~"),
+            ("_rdt_cid", "48937", ClickKind::RdtCid, "48937"),
+            ("_twclid", twclid, ClickKind::Twclid, "2-abcDEF123"),
+        ] {
+            assert_eq!(click(name, value).map(|(kind, id, _)| (kind, id)), Some((kind, id.to_owned())), "{name}");
+        }
+        for (name, value) in [("ttclid", "a b c d"), ("_twclid", "{}"), ("_epik", "<script>"), ("other", "abcdef")] {
+            assert_eq!(click(name, value), None, "{name}");
+        }
+        let ids = [
+            ("_ttp", "2abCDefG-hi_j"),
+            ("_rdt_uuid", "1794000000123.3b2c1d00-1111-2222-3333-444455556666"),
+            ("_gcl_au", "1.1.123.1794000000"),
+            ("_gcl_au", "1.1.x.1"),
+            ("_scid", "a@b.example"),
+        ];
+        let names: Vec<String> = read_cookies(ids, NOW).browser_ids.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["_ttp", "_rdt_uuid", "_gcl_au"]);
     }
 }

@@ -18,6 +18,26 @@ pub struct Landing {
     pub clicks: Vec<ClickId>,
     /// UTM values, decoded.
     pub utm: Utm,
+    /// The visitor id that a tracked link, or a page of another own site, handed over: `cr_vid`.
+    pub visitor_id: Option<String>,
+}
+
+/// The query parameter that hands a visitor over.
+const VISITOR: &str = "cr_vid";
+/// Query parameters that are ours: they tell nothing of the page.
+const OURS: [&str; 2] = [VISITOR, "cr_qa"];
+
+/// `url` without the parameters that are ours; everything else stays as it is.
+#[must_use]
+pub fn without_ours(url: &str) -> Cow<'_, str> {
+    let ours = |pair: &str| OURS.contains(&pair.split('=').next().unwrap_or_default());
+    let (address, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
+    let Some((path, query)) = address.split_once('?').filter(|(_, query)| query.split('&').any(ours)) else {
+        return url.into();
+    };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !ours(pair)).collect();
+    let mark = if rest.is_empty() { "" } else { "?" };
+    format!("{path}{mark}{}{fragment}", rest.join("&")).into()
 }
 
 /// Reads the query of `url`. Click ids are taken as they are: decoded once, case kept; one with a control character or a
@@ -38,6 +58,11 @@ pub fn read_landing(url: &str, at: Time) -> Landing {
             if sound && !known {
                 landing.clicks.push(ClickId { kind, value: value.into_owned(), first_seen: Some(at), last_seen: at });
             }
+            continue;
+        }
+        if name == VISITOR && landing.visitor_id.is_none() {
+            let id = percent_decode_str(value).decode_utf8().ok().filter(|id| id.len() <= 256);
+            landing.visitor_id = id.map(Cow::into_owned);
             continue;
         }
         let utm = &mut landing.utm;
@@ -96,5 +121,14 @@ mod tests {
         }
         let long = format!("https://a.example/?gclid={}", "x".repeat(2000));
         assert!(read_landing(&long, Time::default()).clicks.is_empty());
+    }
+
+    #[test]
+    fn what_is_handed_over_is_read_and_taken_out() {
+        let url = "https://a.example/x?a=1&cr_vid=01JD&gclid=A%2db&cr_qa=t#top?cr_vid=no";
+        assert_eq!(read_landing(url, Time::default()).visitor_id.as_deref(), Some("01JD"));
+        assert_eq!(without_ours(url), "https://a.example/x?a=1&gclid=A%2db#top?cr_vid=no");
+        assert_eq!(without_ours("https://a.example/?cr_vid=1"), "https://a.example/");
+        assert_eq!(without_ours("https://a.example/?&x&cr_videos=1"), "https://a.example/?&x&cr_videos=1");
     }
 }

@@ -1,34 +1,148 @@
-//! Visits in: what a browser landed with, by which later conversions are joined to their click.
+//! What browsers tell: visits with what led to them, steps on the way, and what the visitor allowed. Later conversions are
+//! joined to it.
 
+mod allowed;
+mod cookies;
+mod country;
+pub mod privacy_page;
+pub mod redirect;
+mod sites;
+mod tag;
+mod truth;
 mod visits;
+mod wire;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+pub use country::{Attribution, Countries, GeoError};
 
 use axum::Router;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 
-use crate::{model::Clock, pipeline::Pipeline, privacy::Country, web::TrustedProxies};
+use crate::{
+    model::{Clock, EventName, Observation, RawEvent, SourceName, Time, VisitorId},
+    pipeline::Pipeline,
+    privacy::Country,
+    store::StoreError,
+    web::{Problem, TrustedProxies},
+};
+
+pub use sites::{Site, Sites};
+
+use cookies::Jar;
+use tag::TagSettings;
+
+/// How long after it was seen a visitor may be handed over to another site. Addresses get passed on: whoever opens one
+/// later is somebody else.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 /// Settings of capture; `[capture]`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where visits are posted.
     pub visits_path: String,
+    /// Where the tag is.
+    pub tag_path: String,
+    /// Where the page is that tells visitors what is kept.
+    pub privacy_path: String,
+    /// Whose pages may post visits.
+    pub sites: Sites,
+    /// Hosts that links are decorated for.
+    pub own_domains: Vec<String>,
+    /// The domain of cookies; `None` for the relay's host alone.
+    pub cookie_domain: Option<String>,
+    /// How long the visitor's cookie is kept; browsers keep none longer than 400 days.
+    /// Source: <https://developer.chrome.com/blog/cookie-max-age-expires>, read 2026-11-20.
+    pub cookie_life: Duration,
+    /// Whether nothing is kept without a yes.
+    pub require_consent: bool,
+    /// Whether Global Privacy Control is a no.
+    pub respect_gpc: bool,
+    /// Whether Meta's cookies are set for browsers without them.
+    pub meta_cookies: bool,
+    /// Names that pages may report as events of their own.
+    pub events: BTreeSet<EventName>,
+    /// What these events have as their source.
+    pub source: SourceName,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
     /// Region of phone numbers written without a country code.
     pub default_country: Option<Country>,
 }
 
-#[derive(Clone)]
-struct Capture {
-    pipeline: Arc<Pipeline>,
-    clock: Arc<dyn Clock>,
-    trusted_proxies: TrustedProxies,
-    default_country: Option<Country>,
+/// Reads an event as `POST /v1/events` has it.
+pub type ReadEvent = fn(&[u8], &SourceName, Time) -> Result<RawEvent, Problem>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithoutConsent {
+    what: String,
+}
+
+/// What capture counts.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    without_consent: Family<WithoutConsent, Counter>,
+}
+
+impl Metrics {
+    /// Adds them to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Landings, other pages and steps of visitors of whom nothing may be kept";
+        registry.register("seen_without_consent", help, self.without_consent.clone());
+    }
+}
+
+/// What the handlers share.
+pub struct Capture {
+    /// Its settings.
+    pub config: Config,
+    /// Where visits and events go.
+    pub pipeline: Arc<Pipeline>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How events of pages are read.
+    pub read_event: ReadEvent,
+    /// What it counts.
+    pub metrics: Metrics,
+}
+
+impl Capture {
+    fn jar(&self) -> Jar {
+        Jar { domain: self.config.cookie_domain.clone(), life: self.config.cookie_life }
+    }
+
+    /// The visitor that the address of a page hands over, if that is believable: it was seen just now, with this browser.
+    fn handed_over(&self, id: &VisitorId, agent: Option<&str>, now: Time) -> Option<VisitorId> {
+        let visitor = self.pipeline.visitor(Some(id), &[]).ok().flatten()?;
+        let same = visitor.user_agent.as_ref().map(|agent| agent.expose().as_str()) == agent;
+        (same && now.since(visitor.last_seen) <= HANDED_OVER_WITHIN).then_some(visitor.id)
+    }
+
+    /// Stores what was seen; `landed` is the visitor whose click on a tracked link led there.
+    async fn saw(&self, seen: Observation, _landed: Option<&VisitorId>) -> Result<(), StoreError> {
+        self.pipeline.visit(seen).await
+    }
+
+    /// Counts what is all that may be kept.
+    fn count_without_consent(&self, _now: Time, action: Option<&EventName>, landing: bool) {
+        let known = |name: &&EventName| self.config.events.contains(*name);
+        let what = match action {
+            // Names are the page's: only those that are configured are told apart.
+            Some(_) => action.filter(known).map_or("step", EventName::as_str),
+            None if landing => "landing",
+            None => "page",
+        };
+        self.metrics.without_consent.get_or_create(&WithoutConsent { what: what.to_owned() }).inc();
+    }
 }
 
 /// The routes of capture.
-pub fn router(config: &Config, pipeline: Arc<Pipeline>, clock: Arc<dyn Clock>) -> Router {
-    let Config { trusted_proxies, default_country, visits_path } = config.clone();
-    visits::router(&visits_path, Capture { pipeline, clock, trusted_proxies, default_country })
+pub fn router(capture: Arc<Capture>) -> Router {
+    let Config { visits_path, tag_path, own_domains, cookie_life, require_consent, .. } = capture.config.clone();
+    let settings = TagSettings { visits_path: visits_path.clone(), own_domains, cookie_life, require_consent };
+    tag::router(&tag_path, &settings).merge(visits::router(&visits_path, capture))
 }

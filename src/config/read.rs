@@ -13,13 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Config, DestinationConfig};
 use crate::{
+    attribution::{CLICK_WINDOW, DEFAULT_RULE},
     capture, delivery,
-    destinations::{Common, OnUnknownConsent, REGISTRY},
+    destinations::{Chosen, Common, OnUnknownConsent, REGISTRY},
     intake::{
         self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
-    model::{Currency, DestinationName, EventName, Problem, Settings, SourceName},
+    model::{ClickRule, Credit, Currency, DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,
@@ -29,10 +30,10 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Public paths of our own, next to those below `/files/`, `/webhooks/` and `/capi/`.
-const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
+pub(super) const PATHS_TAKEN: [&str; 3] = ["/v1/events", "/healthz", "/readyz"];
 
 /// Checks every setting.
 ///
@@ -69,14 +70,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let wait_for_visit = settings
         .section("join", |section| section.duration("wait_for_visit", Duration::ZERO..=DAY).unwrap_or_default());
     let delivery = settings.section("delivery", delivery_section);
-    let visits_path = settings.section("capture", |section| {
-        section.parsed("visits_path", "a path such as /v1/visits that nothing else has", |text| {
-            let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            let below = ["/files/", "/webhooks/", "/capi/"].iter().any(|folder| text.starts_with(folder));
-            let taken = below || PATHS_TAKEN.contains(&text) || intake::segment::has_path(text);
-            (text.starts_with('/') && text.len() > 1 && plain && !taken).then(|| text.to_owned())
-        })
-    });
+    let capture = settings.section("capture", super::read_capture::read);
     let (log_format, log_level) = settings.section("log", |section| {
         let format = section.parsed("format", "human or json", |text| match text {
             "human" => Some(LogFormat::Human),
@@ -106,19 +100,21 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         }
         destination(section, name, &files, &sources)
     });
-    let destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    let mut destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    destinations.iter_mut().for_each(|all| choose_apart(all));
     for (name, problem) in destinations.iter().flat_map(|all| fallbacks(all)) {
         settings.problem(&format!("destinations.{name}.fallback_for"), problem);
     }
     let problems = settings.finish();
-    match (public, admin, visits_path, destinations) {
-        (Some(public), Some(admin), Some(visits_path), Some(destinations)) if problems.is_empty() => Ok(Config {
+    match (public, admin, capture, destinations) {
+        (Some(public), Some(admin), Some(capture), Some(destinations)) if problems.is_empty() => Ok(Config {
             public,
+            public_url,
             admin,
             admin_token,
             store,
             intake,
-            capture: capture::Config { visits_path, trusted_proxies, default_country },
+            capture: capture::Config { trusted_proxies, default_country, ..capture },
             pipeline: pipeline::Config { default_country, wait_for_visit },
             delivery,
             log_format,
@@ -126,6 +122,14 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
             destinations,
         }),
         _ => Err(problems),
+    }
+}
+
+/// Where destinations choose clicks by different rules, each is to see its own alone.
+fn choose_apart(destinations: &mut [DestinationConfig]) {
+    let alike = destinations.windows(2).all(|pair| pair[0].click == pair[1].click);
+    for config in destinations.iter_mut().filter(|_| !alike) {
+        config.destination = Arc::new(Chosen::new(Arc::clone(&config.destination), config.click));
     }
 }
 
@@ -149,11 +153,11 @@ fn address(section: &mut Settings) -> Option<SocketAddr> {
 }
 
 /// What a name has to be.
-fn named(example: &str) -> String {
+pub(super) fn named(example: &str) -> String {
     format!("a name such as {example}: a to z, 0 to 9, - and _, beginning with a letter, at most 40")
 }
 
-fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
+pub(super) fn name<T: TryFrom<String>>(text: &str) -> Option<T> {
     T::try_from(text.to_owned()).ok()
 }
 
@@ -336,6 +340,7 @@ fn destination(
         Some(descriptor) if descriptor.kind != "file" => section.number("concurrency", 1..=64),
         _ => None,
     };
+    let click = click_rule(section);
     let events = events(section);
     let mut rest = section.rest();
     let descriptor = descriptor?;
@@ -356,12 +361,27 @@ fn destination(
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
             concurrency,
             fallback_for,
+            click,
         }),
         Err(problems) => {
             section.problems_of_rest(problems);
             None
         }
     }
+}
+
+/// Which of the visitor's clicks a destination takes.
+fn click_rule(section: &mut Settings) -> ClickRule {
+    let credit = section.parsed("click", "last, first or last_paid", |text| match text {
+        "last" => Some(Credit::Last),
+        "first" => Some(Credit::First),
+        "last_paid" => Some(Credit::LastPaid),
+        _ => None,
+    });
+    let window = section.duration("click_window", HOUR..=CLICK_WINDOW).unwrap_or(CLICK_WINDOW);
+    let exclusive = section.optional_flag("click_exclusive", false);
+    let window_s = u32::try_from(window.as_secs()).unwrap_or(DEFAULT_RULE.window_s);
+    ClickRule { credit: credit.unwrap_or_default(), window_s, exclusive }
 }
 
 fn events(section: &mut Settings) -> BTreeMap<EventName, String> {

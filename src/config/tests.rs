@@ -340,7 +340,7 @@ fn one_problem_is_one_line_that_says_what_would_be_right() {
 #[test]
 fn a_misspelled_key_of_a_destination_is_told_the_shared_ones_too() {
     let expected = "destinations.out.source: is not a key here; known: name, kind, sources, on_unknown_consent, \
-                    hold_after_click, fallback_for, events, format, path, keep, username, password";
+                    hold_after_click, fallback_for, click, click_window, click_exclusive, events, format, path, keep, username, password";
     assert_eq!(told(&format!("{FILE}source = ['shop']"), &[]), [expected]);
 }
 

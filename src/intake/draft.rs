@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    attribution::{read_cookies, read_landing},
+    attribution::{ReadCookies, read_cookies, read_landing},
     model::{
         ActionSource, Choice, ClickKind, Consent, Cookies, Digest, EventId, Item, Raw, RawUser, Sensitive, SourceName,
         Time, TransactionId, Utm,
@@ -142,7 +142,7 @@ impl Draft {
         if !(name == "_ga" || name.starts_with("_ga_") || name.starts_with("_gcl_")) {
             return false;
         }
-        let (clicks, cookies) = read_cookies([(name, value)], Time::default());
+        let ReadCookies { clicks, cookies, .. } = read_cookies([(name, value)], Time::default());
         self.context.cookies.fill_from(&cookies);
         clicks.into_iter().for_each(|click| self.click(click.kind, &click.value));
         true
@@ -151,15 +151,19 @@ impl Draft {
     /// Takes a click id, unless one of its kind is known.
     pub fn click(&mut self, kind: ClickKind, value: &str) {
         let clicks = &mut self.context.clicks;
-        if !value.is_empty() && clicks.iter().all(|(known, _)| *known != kind) {
+        if kind.names_a_click() && !value.is_empty() && clicks.iter().all(|(known, _)| *known != kind) {
             clicks.push((kind, value.to_owned()));
         }
     }
 
-    /// Takes the click ids and UTM values of the address that the visitor landed on, a whole one or a path. Its UTM values
+    /// Takes the visitor, the click ids and UTM values of the address that the visitor landed on, a whole one or a path. Its UTM values
     /// count together: only if none is known.
     pub fn landing(&mut self, address: &str) {
         let landing = read_landing(address, Time::default());
+        // A tracked link hands its visitor over there: without a tag it is all that leads back to the click.
+        if self.visitor_id.is_none() {
+            self.visitor_id = landing.visitor_id;
+        }
         landing.clicks.into_iter().for_each(|click| self.click(click.kind, &click.value));
         if self.context.utm.is_empty() {
             self.context.utm = landing.utm;

@@ -241,11 +241,11 @@ impl Visitor {
         let last = self.last_visit();
         // The landing page loaded once more.
         let again = seen.visit.url.is_some() && last.url == seen.visit.url && last.utm == seen.visit.utm;
-        let page = seen.place == Place::Page || again;
+        let page = seen.place == Place::Page || (seen.place == Place::Landing && again);
         let known = self.first_visit == seen.visit || self.visits.contains(&seen.visit);
         if goes_on && page {
             let last = self.last_visit_mut();
-            last.pages = last.pages.saturating_add(u16::from(!known));
+            last.pages = last.pages.saturating_add(u16::from(!known && seen.place == Place::Page));
             // The link is told of before its landing page is, but it may also be stored after it.
             last.link = last.link.take().or_else(|| seen.visit.link.clone());
         } else if seen.place != Place::Within && !known {
@@ -364,8 +364,9 @@ impl Visitor {
             }
         }
         while self.keys.len() > KEYS_MAX {
-            // Click ids come and go; what says who it is stays longest.
-            let click = self.keys.iter().position(|key| key.kind == IdentityKind::ClickId);
+            // Click ids and conversions come and go; what says who it is stays longest.
+            let passing = |key: &IdentityKey| matches!(key.kind, IdentityKind::ClickId | IdentityKind::Conversion);
+            let click = self.keys.iter().position(passing);
             self.keys.remove(click.unwrap_or(0));
         }
     }

@@ -1,5 +1,7 @@
 //! What every engine has to do, as one suite. Each engine's tests call [`suite`]; a new engine passes it before it is used.
 
+pub mod book;
+pub mod clicks;
 mod steering;
 
 use std::{future::Future, time::Duration};

@@ -1,4 +1,4 @@
-//! The engine for tests: the same journal on a disk that is simulated, and visitors in a map. The disk can fail, fill up,
+//! The engine for tests: the same journal and the same book on a disk that is simulated, visitors and clicks in maps. The disk can fail, fill up,
 //! and lose power: then what was written and not synced is gone.
 
 use std::{
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::{
     Config, Health, StoreError, Stores, VisitStore,
-    book::MemoryBook,
+    book::FileBook,
     clicks::MemoryClicks,
     journal::{
         Journal,
@@ -25,11 +25,13 @@ use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
 /// # Errors
 /// None in practice: the simulated disk works until it is told otherwise.
 pub fn open(disk: SimulatedDisk, config: Config) -> Result<Stores, StoreError> {
-    let events = Journal::open(Arc::new(disk), config)?;
+    let disk = Arc::new(disk);
+    let book = FileBook::open(disk.clone())?;
+    let events = Journal::open(disk, config)?;
     Ok(Stores {
         events: Arc::new(events),
         visits: Arc::new(Visitors::default()),
-        book: Arc::new(MemoryBook::default()),
+        book: Arc::new(book),
         clicks: Arc::new(MemoryClicks::default()),
     })
 }

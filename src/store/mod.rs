@@ -25,6 +25,7 @@ use crate::model::{
 pub mod book;
 pub mod clicks;
 pub mod conformance;
+mod frame;
 pub mod journal;
 pub mod memory;
 pub mod sled;

@@ -10,27 +10,30 @@ use super::{Changed, Entry};
 /// Audited changes that are kept.
 pub(super) const HISTORY_MAX: usize = 10_000;
 
-/// Records by shelf and key, and what was changed.
+/// Records by shelf and key, and what was changed. Everything knows how many bytes of the file it takes, so that it is
+/// known how many are wasted.
 #[derive(Default)]
 pub(super) struct Shelves {
     records: BTreeMap<String, BTreeMap<String, Record>>,
     /// Oldest first.
     history: VecDeque<Change>,
-    /// Bytes of values that nothing refers to any more, about as long as they are in the file.
+    /// Bytes of the file that say nothing any more.
     pub(super) wasted: u64,
 }
 
-/// What a record says, and whether its last change was audited.
 struct Record {
     value: Arc<str>,
-    audited: bool,
+    bytes: u64,
+    /// Its bytes in the file are those of a change in the history, and counted there.
+    shared: bool,
 }
 
-/// An audited change. Values are shared with the records and with each other.
 struct Change {
+    /// Without its value.
     entry: Entry,
     value: Option<Arc<str>>,
     before: Option<Arc<str>>,
+    bytes: u64,
 }
 
 impl Shelves {
@@ -43,44 +46,68 @@ impl Shelves {
         records.map(|(key, record)| (key.clone(), Arc::clone(&record.value))).collect()
     }
 
+    /// Newest first.
     pub(super) fn history(&self, shelf: &str, key: Option<&str>, max: usize) -> Vec<Changed> {
         let wanted = |change: &&Change| change.entry.shelf == shelf && key.is_none_or(|key| change.entry.key == key);
         self.history.iter().rev().filter(wanted).take(max).map(Change::told).collect()
     }
 
-    /// Makes one change.
-    pub(super) fn apply(&mut self, mut entry: Entry) {
-        let (length, audited) = (length(&entry), entry.audited);
+    /// Every record: its shelf, its key, and what it says.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.records.iter().flat_map(|(shelf, records)| {
+            records.iter().map(move |(key, record)| (shelf.as_str(), key.as_str(), &*record.value))
+        })
+    }
+
+    /// The whole history, oldest first.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Changed> {
+        self.history.iter().map(Change::told)
+    }
+
+    /// Makes a change that takes `bytes` of the file.
+    pub(super) fn apply(&mut self, mut entry: Entry, bytes: u64) {
         let value: Option<Arc<str>> = entry.value.take().map(Into::into);
-        let before = self.put(&entry.shelf, &entry.key, value.clone(), audited);
-        if audited {
-            self.remember(Change { entry, value, before });
+        let record = value.clone().map(|value| Record { value, bytes, shared: entry.audited });
+        let before = self.put(&entry.shelf, &entry.key, record);
+        if entry.audited {
+            self.remember(Change { entry, value, before, bytes });
         } else if value.is_none() {
-            self.wasted += length;
+            self.wasted += bytes;
         }
     }
 
-    /// Sets a record, or takes it out; returns what it said before.
-    fn put(&mut self, shelf: &str, key: &str, value: Option<Arc<str>>, audited: bool) -> Option<Arc<str>> {
-        let before = match value {
-            Some(value) => {
-                let records = self.records.entry(shelf.to_owned()).or_default();
-                records.insert(key.to_owned(), Record { value, audited })
-            }
+    /// Puts a record back as it was when the file was written anew.
+    pub(super) fn restore(&mut self, shelf: &str, key: &str, value: &str, bytes: u64) {
+        self.put(shelf, key, Some(Record { value: value.into(), bytes, shared: false }));
+    }
+
+    /// Puts a change back into the history.
+    pub(super) fn recall(&mut self, changed: Changed, bytes: u64) {
+        let Changed { mut entry, before } = changed;
+        let value = entry.value.take().map(Into::into);
+        self.remember(Change { entry, value, before: before.map(Into::into), bytes });
+    }
+
+    /// Returns what was there before.
+    fn put(&mut self, shelf: &str, key: &str, record: Option<Record>) -> Option<Arc<str>> {
+        let before = match record {
+            Some(record) => self.records.entry(shelf.to_owned()).or_default().insert(key.to_owned(), record),
             None => self.records.get_mut(shelf).and_then(|records| records.remove(key)),
         }?;
-        if !before.audited {
-            self.wasted += (shelf.len() + key.len() + before.value.len()) as u64;
-        }
+        self.wasted += if before.shared { 0 } else { before.bytes };
         Some(before.value)
     }
 
     fn remember(&mut self, change: Change) {
         self.history.push_back(change);
-        if self.history.len() > HISTORY_MAX
-            && let Some(old) = self.history.pop_front()
-        {
-            self.wasted += length(&old.entry) + old.value.map_or(0, |value| value.len() as u64);
+        let oldest = if self.history.len() > HISTORY_MAX { self.history.pop_front() } else { None };
+        let Some(Change { entry, value, bytes, .. }) = oldest else { return };
+        let record = self.records.get_mut(&entry.shelf).and_then(|records| records.get_mut(&entry.key));
+        let stands = |record: &&mut Record| value.as_ref().is_some_and(|value| Arc::ptr_eq(value, &record.value));
+        match record.filter(stands) {
+            // The record still says what was changed then: its bytes are its own from now on.
+            Some(record) if record.shared => record.shared = false,
+            _ => self.wasted += bytes,
         }
     }
 }
@@ -90,10 +117,4 @@ impl Change {
         let text = |value: &Option<Arc<str>>| value.as_deref().map(str::to_owned);
         Changed { entry: Entry { value: text(&self.value), ..self.entry.clone() }, before: text(&self.before) }
     }
-}
-
-/// About how long an entry is in the file.
-fn length(entry: &Entry) -> u64 {
-    let value = entry.value.as_ref().map_or(0, String::len);
-    (entry.by.len() + entry.shelf.len() + entry.key.len() + value) as u64
 }

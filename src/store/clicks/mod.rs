@@ -3,8 +3,12 @@
 //! Rows are appended without waiting for a sync: a killed process loses none that [`ClickStore::append`] returned for, a
 //! machine that loses power loses those since the last [`ClickStore::sync`].
 
+mod file;
+mod forget;
+mod lines;
 mod memory;
 
+pub use file::FileClicks;
 pub use memory::MemoryClicks;
 
 use std::ops::ControlFlow;
@@ -18,16 +22,21 @@ use crate::model::{Click, ClickVerdict, Time, VisitorId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amendment {
     /// Of which row.
+    #[serde(rename = "amends")]
     pub id: String,
-    /// When the row was written: says which day's file has it.
+    /// [`Click::at`] of the row: says which day's file has it.
     pub clicked_at: Time,
     /// It is judged otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<ClickVerdict>,
     /// A reason to be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The tag reported its landing page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Time>,
     /// Who relabelled it; `None` if the relay did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
