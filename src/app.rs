@@ -156,6 +156,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
+        qa: admin::QaSettings::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -220,7 +221,7 @@ fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, config: &Config) -> Tracked 
         governance,
         registry: Arc::new(registry),
         settings: LinkSettings { unique_window: UNIQUE_WINDOW },
-        health: None,
+        checks: None,
         goals: Goals::default(),
     }
 }

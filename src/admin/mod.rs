@@ -11,6 +11,7 @@ mod fate;
 mod letters;
 mod links;
 mod page;
+mod qa;
 mod replay;
 mod reports;
 mod sealed;
@@ -21,6 +22,8 @@ mod timeline;
 mod tracked;
 mod utm;
 mod visitors;
+
+pub use qa::QaSettings;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -36,7 +39,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use self::session::Door;
-pub use self::tracked::{Goals, Health, LinkSettings, Tracked};
+pub use self::tracked::{Goals, LinkSettings, Tracked};
 
 use crate::{
     delivery::{Place, State as Standing, Status},
@@ -65,6 +68,8 @@ pub struct Admin {
     pub default_country: Option<Country>,
     /// Held while a destination is paused or resumed, so that what is stored and what is done are the same.
     pub steering: Arc<Mutex<()>>,
+    /// What tests of links have to know.
+    pub qa: QaSettings,
     /// Renders the metrics.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -109,6 +114,7 @@ pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
         .route("/v1/replay", post(replay::replay))
         .route("/v1/visitors/{id}", get(visitors::show).delete(visitors::forget_one))
         .route("/v1/visitors/forget", post(visitors::forget))
+        .merge(qa::routes())
         .route("/metrics", get(metrics))
         .with_state(admin)
         .merge(others);

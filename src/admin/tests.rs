@@ -11,13 +11,20 @@ use crate::{
         Auth, Common, Dedupe, Destination, HttpRequest, OnUnknownConsent, Profile, REGISTRY, Request as Prepared,
         Response as Answered, Unsendable, Verdict,
     },
+    links::policy::Policy,
     model::{
         Attempt, ClickId, ClickKind, Currency, DestinationId, DestinationName, Digest, EventName, Failure,
-        FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Time, Visit, VisitorId,
-        WaitReason,
+        FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Settings, Time, Visit,
+        VisitorId, WaitReason,
     },
     privacy::seal_user,
     store::{Exhibit, Settlement, Step, conformance, memory},
+    tracking::{
+        Links,
+        drift::Drift,
+        governance::Governance,
+        registry::{Places, Registry},
+    },
 };
 
 const NOW: i64 = 1_795_000_000;
@@ -102,22 +109,50 @@ impl Destination for Fake {
     }
 }
 
-struct Operator {
-    admin: Admin,
-    url: String,
-    client: reqwest::Client,
+/// Tracked links with this `[utm]` policy, on one link host.
+pub(super) fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, utm: &str) -> Tracked {
+    let book = &stores.book;
+    let mut settings = Settings::new("utm.", utm.parse().expect("TOML"));
+    let governance = Arc::new(Governance::new(Policy::read(&mut settings), Arc::clone(book)));
+    assert_eq!(settings.finish(), []);
+    let links = Arc::new(Links::open(Arc::clone(book), 20_000));
+    let places = Places { public_url: Some("https://t.example.com".into()), hosts: vec!["go.brand.example".into()] };
+    let registry =
+        Registry::new(Arc::clone(&links), Arc::clone(&governance), Arc::clone(book), Arc::clone(clock), places);
+    Tracked {
+        links,
+        drift: Arc::new(Drift::new(Arc::clone(&governance), Arc::clone(book))),
+        governance,
+        registry: Arc::new(registry),
+        settings: LinkSettings { unique_window: Duration::from_secs(86_400) },
+        checks: None,
+        goals: Goals::default(),
+    }
+}
+
+pub(super) struct Operator {
+    pub(super) admin: Admin,
+    pub(super) url: String,
+    pub(super) client: reqwest::Client,
 }
 
 impl Operator {
     /// The listener with destinations `meta`, `fake`, which counts everything twice that comes twice, and the files `out`
     /// and `spare`, of which the second stands in for `meta`.
-    async fn start(token: Option<&str>) -> Self {
+    pub(super) async fn start(token: Option<&str>) -> Self {
+        Self::with(token, "").await
+    }
+
+    /// The same with this `[utm]` policy.
+    pub(super) async fn with(token: Option<&str>, utm: &str) -> Self {
         let directory = std::path::Path::new("unused");
         let stores = memory::open(memory::SimulatedDisk::default(), conformance::config(directory)).expect("opens");
         let names = [name("meta"), name("out"), name("spare"), name("fake")];
         let ids = stores.events.register(&names).await.expect("registers");
         let file = "format = 'jsonl'\npath = 'unused'";
+        let clock: Arc<dyn Clock> = Arc::new(MockClock::at(Time::from_secs(NOW)));
         let admin = Admin {
+            tracked: tracked(&stores, &clock, utm),
             stores,
             places: Arc::new(vec![
                 place("meta", ids[0].0, "meta", "pixel_id = '1'\naccess_token = 't'", None),
@@ -126,10 +161,11 @@ impl Operator {
                 Place { id: ids[3], ..Fake { dedupe: Dedupe::Never, ..Fake::new() }.place() },
             ]),
             status: Status::default(),
-            clock: Arc::new(MockClock::at(Time::from_secs(NOW))),
+            clock,
             warn_before: Duration::from_secs(86_400),
             default_country: Country::parse("US").ok(),
             steering: Arc::default(),
+            qa: QaSettings::default(),
             metrics: Arc::new(String::new),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -139,24 +175,24 @@ impl Operator {
         Self { admin, url, client: reqwest::Client::new() }
     }
 
-    async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
+    pub(super) async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
         let answer = request.send().await.expect("answers");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("has a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         Self::send(self.client.get(format!("{}{path}", self.url))).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
         Self::send(request.body(body.to_string())).await
     }
 
     /// What is refused about a request, by its status.
-    async fn refused(&self, path: &str, body: &Value) -> (u16, String) {
+    pub(super) async fn refused(&self, path: &str, body: &Value) -> (u16, String) {
         let (status, problem) = self.post(path, body).await;
         assert!(status >= 400, "{path} {body}: {problem}");
         (status, problem["detail"].as_str().unwrap_or_default().to_owned())
@@ -336,6 +372,36 @@ async fn a_visitor_is_shown_without_contact_data_and_forgotten_by_what_intake_wo
     assert_eq!(Operator::send(delete()).await.1["visitors"], 0, "once more is no mistake");
 }
 
+#[tokio::test]
+async fn a_person_is_forgotten_with_every_browser_and_every_click() {
+    let operator = Operator::start(None).await;
+    let at = Time::from_secs(NOW - 60);
+    let stores = operator.admin.stores.clone();
+    let id = |id: &str| VisitorId::new(id).expect("valid");
+    let seen = |who: &str, same_as: Option<&str>| Observation {
+        same_as: same_as.map(id),
+        ..Observation::new(id(who), Visit { at, ..Visit::default() })
+    };
+    // v-2 names v-1; v-0 names v-2, which has never heard of it.
+    let told = [seen("v-0", Some("v-2")), seen("v-1", None), seen("v-2", Some("v-1")), seen("v-9", None)];
+    for seen in told {
+        stores.visits.remember(vec![seen]).await.expect("remembers");
+    }
+    let mut bought = conformance::purchase("o-1", at);
+    bought.visitor_id = Some(id("v-1"));
+    stores.events.accept(vec![conformance::queued(bought, &[operator.admin.places[0].id])]).await.expect("accepts");
+    let whose = [Some("v-0"), Some("v-1"), Some("v-1"), Some("v-9"), None];
+    let rows = whose.iter().zip(0..).map(|(who, n)| conformance::clicks::click(n, at, *who)).collect::<Vec<_>>();
+    stores.clicks.append(&rows).expect("appends");
+    let (status, answer) = operator.post("/v1/visitors/forget", &json!({"visitor_id": "v-1"})).await;
+    assert_eq!((status, answer), (200, json!({"visitors": 3, "clicks": 3, "events": 1, "skipped": 1})));
+    let left: Vec<_> = conformance::clicks::all(&*stores.clicks).into_iter().filter_map(|row| row.visitor_id).collect();
+    assert_eq!(left, [id("v-9")]);
+    assert!(stores.visits.find(&id("v-9")).expect("reads").is_some());
+    let again = operator.post("/v1/visitors/forget", &json!({"visitor_id": "v-1"})).await.1;
+    assert_eq!(again, json!({"visitors": 0, "clicks": 0, "events": 0, "skipped": 0}), "once more is no mistake");
+}
+
 /// Brings an event of this id to its end at the destination that stands at `place`.
 async fn end(operator: &Operator, place: usize, id: &str, outcome: Outcome) {
     let (events, destination) = (&operator.admin.stores.events, operator.admin.places[place].id);
@@ -456,4 +522,41 @@ async fn what_was_discarded_is_not_sent_by_any_replay() {
         let (status, answer) = operator.post(path, &body).await;
         assert_eq!((status, &answer["replayed"]), (200, &json!(0)), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn tests_of_links_are_kept_by_link_and_placement() {
+    let operator = Operator::start(None).await;
+    let link = |placement: &str| {
+        let link = json!({
+            "key": "go.brand.example/mugs", "destination": "https://shop.example/", "placement": placement,
+            "created_at": 1, "updated_at": 1,
+        });
+        let (by, shelf, key) = ("t".to_owned(), "link".to_owned(), "go.brand.example/mugs".to_owned());
+        crate::store::Entry { at: Time::from_secs(1), by, shelf, key, value: Some(link.to_string()), audited: true }
+    };
+    operator.admin.stores.book.write(vec![link("bio")]).await.expect("writes");
+    let run = |result| json!({ "by": "ci", "results": [{ "profile": "iphone", "step": "tag", "result": result, "note": "x" }] });
+    let (path, same) = ("/v1/links/go.brand.example%2Fmugs/qa", "/v1/links/MUGS/qa?host=go.brand.example");
+    assert_eq!(operator.get(path).await.0, 404, "not tested yet");
+    assert_eq!(operator.post(path, &run("pass")).await.0, 200);
+    let (status, answer) = operator.post(same, &run("fail")).await;
+    assert_eq!((status, &answer["result"], &answer["placement"]), (200, &json!("fail"), &json!("bio")), "{answer}");
+    let (_, matrix) = operator.get("/v1/qa").await;
+    let bio = json!({
+        "placement": "bio", "links": 1, "never_verified": 0, "failing": 1,
+        "verified_at": answer["verified_at"], "oldest_verified_at": answer["verified_at"],
+    });
+    assert_eq!((&matrix["placements"], &matrix["settings"]["tag_path"]), (&json!([bio]), &json!("/t.js")), "{matrix}");
+    operator.admin.stores.book.write(vec![link("email")]).await.expect("writes");
+    assert_eq!(operator.get(path).await.0, 404, "elsewhere it may be rewritten otherwise");
+    for bad in [
+        json!({}),
+        json!({ "results": [] }),
+        json!({ "by": "a@shop.example", "results": run("pass")["results"] }),
+        run("odd"),
+    ] {
+        assert_eq!(operator.post(path, &bad).await.0 / 100, 4, "{bad}");
+    }
+    assert_eq!(operator.post("/v1/links/other/qa", &run("pass")).await.0, 404);
 }

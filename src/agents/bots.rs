@@ -132,7 +132,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(Known::new);
 /// One alternation of all needles, and what each of them means.
 struct Known {
     pattern: Regex,
-    meaning: HashMap<String, (&'static str, Category)>,
+    meaning: HashMap<&'static str, (&'static str, Category)>,
 }
 
 impl Known {
@@ -142,33 +142,43 @@ impl Known {
             for (product, of_product) in *products {
                 for needle in *of_product {
                     needles.push(*needle);
-                    meaning.insert(needle.trim_matches(['^', '$']).to_owned(), (*product, *category));
+                    meaning.insert(unmarked(needle), (*product, *category));
                 }
             }
         }
-        // The longest first: the leftmost match prefers earlier alternatives.
+        // The longest first: of needles that match at the same place the earlier alternative wins.
         needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let alternatives: Vec<String> = needles.iter().map(|needle| alternative(needle)).collect();
-        let pattern = Regex::new(&alternatives.join("|")).expect("the needles are escaped, and a test compiles them");
-        Self { pattern, meaning }
+        Self { pattern: Regex::new(&pattern(&needles)).expect("every needle is escaped"), meaning }
     }
 
+    /// The first product that `lower` names. Who uses a library says more than the library does.
     fn find(&self, lower: &str) -> Option<Automation> {
-        let matched = self.pattern.find(lower)?.as_str();
-        let (product, category) = self.meaning.get(matched)?;
+        let mut named = self.pattern.find_iter(lower).filter_map(|found| self.meaning.get(found.as_str()));
+        let first = named.next()?;
+        let who = |meaning: &&(&str, Category)| meaning.1 != Category::HttpLibrary;
+        let (product, category) = Some(first).filter(who).or_else(|| named.find(who)).unwrap_or(first);
         Some(Automation::of(product, *category))
     }
 }
 
-/// The pattern of a needle of the table. It begins where a word begins, if it begins like a word; `^` in front ties it to the
-/// beginning of the user agent, `$` at its end asks that its word ends there.
-fn alternative(needle: &str) -> String {
-    let literal = needle.trim_start_matches('^').trim_end_matches('$');
-    let in_front = match literal.bytes().next() {
-        _ if needle.starts_with('^') => "^",
-        Some(first) if first.is_ascii_alphanumeric() => r"(?-u:\b)",
-        _ => "",
-    };
-    let behind = if needle.ends_with('$') { r"(?-u:\b)" } else { "" };
-    format!("{in_front}{}{behind}", regex::escape(literal))
+/// One pattern for all needles of the table. A needle begins where a word begins, if it begins like a word; `^` in front ties
+/// it to the beginning of the user agent, `$` at its end asks that its word ends there.
+fn pattern(needles: &[&str]) -> String {
+    let like_a_word = |needle: &str| needle.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    let (tied, free): (Vec<&str>, Vec<&str>) = needles.iter().partition(|needle| needle.starts_with('^'));
+    let (words, signs): (Vec<&str>, Vec<&str>) = free.into_iter().partition(|needle| like_a_word(needle));
+    let [tied, words, signs] =
+        [tied, words, signs].map(|group| group.into_iter().map(literal).collect::<Vec<_>>().join("|"));
+    format!(r"(?-u:\b)(?:{words})|(?:{signs})|^(?:{tied})")
+}
+
+/// The text of a needle, without its marks.
+pub(super) fn unmarked(needle: &str) -> &str {
+    needle.trim_start_matches('^').trim_end_matches('$')
+}
+
+/// The pattern of a needle, without what is in front.
+fn literal(needle: &str) -> String {
+    let escaped = regex::escape(unmarked(needle));
+    if needle.ends_with('$') { escaped + r"(?-u:\b)" } else { escaped }
 }

@@ -2,11 +2,14 @@
 //!
 //! Browsers put their own name beside those of the browsers they want to be taken for, so the rarest name counts.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 /// Names of browsers as they stand in front of a version, and what they mean, by rising rank: a later one wins.
 /// Source: the makers' documentation of their user agents, and MDN,
 /// <https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/User-Agent>, read 2026-11-20.
 const NAMES: &[(&str, &str)] = &[
     ("applewebkit", "WebKit"),
+    ("msie", "Internet Explorer"),
     ("safari", "Safari"),
     ("version", "Safari"),
     ("chrome", "Chrome"),
@@ -29,7 +32,6 @@ const NAMES: &[(&str, &str)] = &[
     ("konqueror", "Konqueror"),
     ("falkon", "Falkon"),
     ("netscape", "Netscape"),
-    ("msie", "Internet Explorer"),
     ("trident", "Internet Explorer"),
     ("iemobile", "Internet Explorer Mobile"),
     ("edge", "Edge"),
@@ -88,46 +90,42 @@ const NAMES: &[(&str, &str)] = &[
     ("netsurf", "NetSurf"),
 ];
 
-/// What only stands for a browser where a version follows: as words of their own these mean something else.
-const NEED_VERSION: &[&str] = &[
-    "mini", "version", "opt", "focus", "iron", "tesla", "edge", "links", "kindle", "avast", "avg", "norton", "silk",
-    "whale", "brave",
-];
-
-/// The browser of `text` and its version.
-pub(super) fn read(text: &str) -> Option<(&'static str, Option<u32>)> {
-    let mut found: Option<(usize, Option<u32>)> = None;
-    let mut chrome = false;
-    for word in text.split([' ', ';', '(', ')', '[', ']', ',']).filter(|word| !word.is_empty()) {
-        let (name, behind) = word.split_once(['/', '@']).map_or((word, None), |(name, behind)| (name, Some(behind)));
-        let version = behind.and_then(number);
-        chrome |= name.eq_ignore_ascii_case("chrome") && version.is_some();
-        let Some(rank) = rank(name) else { continue };
-        let lonely = version.is_none() && NEED_VERSION.contains(&NAMES[rank].0);
-        if !lonely && found.is_none_or(|(best, _)| rank >= best) {
+/// The browser of `lower` and its version.
+pub(super) fn read(lower: &str) -> Option<(&'static str, Option<u32>)> {
+    let mut found: Option<(usize, Option<u32>)> = lower.contains("msie ").then_some((EXPLORER, None));
+    for (position, word) in lower.split([' ', ';', '(', ')', '[', ']', ',']).enumerate() {
+        // A name without a version is one only at the beginning: `Links (2.8; …)`.
+        let (name, version) = match word.split_once(['/', '@']) {
+            Some((name, version)) => (name, number(version)),
+            None if position == 0 => (word, None),
+            None => continue,
+        };
+        let Some(&rank) = RANKS.get(name) else { continue };
+        if found.is_none_or(|(best, _)| rank >= best) {
             found = Some((rank, version));
         }
     }
     let (rank, version) = found?;
-    Some(match NAMES[rank].0 {
-        "version" if chrome => ("Chrome", version),
+    let (name, browser) = NAMES[rank];
+    Some(match name {
         // Safari's own version stands behind `Version/`; the number behind `Safari/` is that of the engine.
-        "safari" | "applewebkit" => (NAMES[rank].1, None),
-        "msie" | "trident" => ("Internet Explorer", explorer(text)),
-        "opera" => ("Opera", behind(text, "Version/").or(version)),
-        _ => (NAMES[rank].1, version),
+        "safari" | "applewebkit" => (browser, None),
+        "msie" | "trident" => (browser, explorer(lower)),
+        "opera" => (browser, behind(lower, "version/").or(version)),
+        "version" if lower.contains("android") => ("Android Browser", version),
+        _ => (browser, version),
     })
 }
 
-/// Where `name` stands in [`NAMES`], in any case.
-fn rank(name: &str) -> Option<usize> {
-    let bytes = name.as_bytes();
-    NAMES.iter().rposition(|(known, _)| known.len() == bytes.len() && known.as_bytes().eq_ignore_ascii_case(bytes))
-}
+/// Where Internet Explorer stands in [`NAMES`]: what is built on it names itself too.
+const EXPLORER: usize = 1;
+
+static RANKS: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| NAMES.iter().enumerate().map(|(rank, (name, _))| (*name, rank)).collect());
 
 /// Internet Explorer's version: `MSIE 8.0`, or `rv:11.0` beside `Trident/7.0`.
-fn explorer(text: &str) -> Option<u32> {
-    behind(text, "rv:").filter(|_| text.contains("Trident/")).or_else(|| behind(text, "MSIE "))
+fn explorer(lower: &str) -> Option<u32> {
+    behind(lower, "rv:").filter(|_| lower.contains("trident/")).or_else(|| behind(lower, "msie "))
 }
 
 /// The number behind the first `mark`.

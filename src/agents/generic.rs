@@ -1,112 +1,188 @@
 //! Words that only machines use for themselves, and addresses to write to.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use regex::Regex;
 
 use super::{Automation, Category};
 
-/// Words of machines, wherever they stand, as patterns; what kind of machine says so.
-const WORDS: &[(&str, Category)] = &[
-    (r"bots?(?:[^a-z]|$)", Category::Other),
-    (r"robot", Category::Other),
-    (r"bot[_\-/.]", Category::Other),
-    (r"crawl", Category::Other),
-    (r"spider", Category::Other),
-    (r"scrap(?:e|y|ing|per)", Category::Other),
-    (r"fetch", Category::Other),
-    (r"archiv", Category::Archiver),
-    (r"headless", Category::Automation),
-    (r"monitor", Category::Monitoring),
-    (r"uptime", Category::Monitoring),
-    (r"synthetic", Category::Monitoring),
-    (r"(?:site|link|url|web|status|server|http)[ _-]?check", Category::Monitoring),
-    (r"checker", Category::Monitoring),
-    (r"validator", Category::HttpLibrary),
-    (r"scan(?:ner|ning|[ /_-]|$)", Category::Scanner),
-    (r"harvest", Category::Other),
-    (r"grab(?:ber)?[ /_-]", Category::Other),
-    (r"analy[sz](?:er|is|e)", Category::Seo),
-    (r"ads?txt", Category::Advertising),
-    (r"sitemap", Category::Seo),
-    (r"screenshot", Category::Other),
-    (r"thumb(?:nail|shot)", Category::Other),
+/// Words that machines use for themselves, wherever they stand.
+const WORDS: &[&str] = &[
+    r"bots?(?:[^a-z]|$)",
+    "robot",
+    "crawl",
+    "spider",
+    r"scrap(?:e|y|ing|per)",
+    "fetch",
+    "archiv",
+    "headless",
+    "monitor",
+    "uptime",
+    "synthetic",
+    r"(?:site|link|url|web|status|server|http)[ _-]?check",
+    "checker",
+    "validator",
+    r"verif(?:y|ier|ication)",
+    r"scan(?:ner|ning|[ /_-]|$)",
+    "preview",
+    r"(?-u:\b)seo",
+    "sitemap",
+    "prospect",
+    r"analy[sz](?:er|is|e)",
+    "measurement",
+    "survey",
+    r"ads?txt",
+    r"subscribers?",
+    r"index(?:er|ing)",
+    "webmaster",
+    "harvest",
+    "collector",
+    "extract",
+    r"grab(?:ber)?[ /_-]",
+    "screenshot",
+    r"thumb(?:nail|shot)",
+    "favicon",
+    r"[a-z]agent(?:/[0-9]|$)",
 ];
 
-/// Words that only tell a machine where nothing tells a browser: browsers carry the names of their extensions.
-const WEAK: &[(&str, Category)] = &[
-    (r"verif(?:y|ier|ication)", Category::Other),
-    (r"preview", Category::SocialPreview),
-    (r"feed(?:[ /_-]|parse|read|fetch|$)", Category::Feed),
-    (r"rss(?:[ /_-]|$)", Category::Feed),
-    (r"reader/", Category::Feed),
-    (r"subscribers?", Category::Feed),
-    (r"index(?:er|ing)", Category::Search),
-    (r"search(?:[ /_-]?engine|/)", Category::Search),
-    (r"http[ _-]?client", Category::HttpLibrary),
-    (r"libwww", Category::HttpLibrary),
-    (r"download", Category::HttpLibrary),
-    (r"transcoder", Category::Other),
-    (r"proxy", Category::Other),
-    (r"collector", Category::Other),
-    (r"extract", Category::Other),
-    (r"(?-u:\b)seo", Category::Seo),
-    (r"favicon", Category::Other),
-    (r"webmaster", Category::Other),
-    (r"survey", Category::Other),
-    (r"agent(?:/|$)", Category::Other),
+/// What a word says of the kind of machine; the first that is found counts.
+const KINDS: &[(&str, Category)] = &[
+    ("headless", Category::Automation),
+    ("preview", Category::SocialPreview),
+    ("unfurl", Category::SocialPreview),
+    ("adstxt", Category::Advertising),
+    ("adtxt", Category::Advertising),
+    ("feed", Category::Feed),
+    ("rss", Category::Feed),
+    ("subscriber", Category::Feed),
+    ("podcast", Category::Feed),
+    ("reader", Category::Feed),
+    ("news", Category::Feed),
+    ("archiv", Category::Archiver),
+    ("scan", Category::Scanner),
+    ("secur", Category::Scanner),
+    ("vulnerab", Category::Scanner),
+    ("malware", Category::Scanner),
+    ("uptime", Category::Monitoring),
+    ("monitor", Category::Monitoring),
+    ("synthetic", Category::Monitoring),
+    ("check", Category::Monitoring),
+    ("watch", Category::Monitoring),
+    ("probe", Category::Monitoring),
+    ("health", Category::Monitoring),
+    ("seo", Category::Seo),
+    ("sitemap", Category::Seo),
+    ("backlink", Category::Seo),
+    ("rank", Category::Seo),
+    ("domain", Category::Seo),
+    ("prospect", Category::Seo),
+    ("analy", Category::Seo),
+    ("search", Category::Search),
+    ("index", Category::Search),
+    ("validator", Category::HttpLibrary),
+    ("http", Category::HttpLibrary),
+    ("urllib", Category::HttpLibrary),
+    ("request", Category::HttpLibrary),
+    ("socket", Category::HttpLibrary),
+    ("curl", Category::HttpLibrary),
+    ("download", Category::HttpLibrary),
+    ("python", Category::HttpLibrary),
+    ("perl", Category::HttpLibrary),
+    ("java", Category::HttpLibrary),
+    ("ruby", Category::HttpLibrary),
+    ("php", Category::HttpLibrary),
 ];
 
-/// An address where its operator explains the machine, or can be written to.
-const CONTACT: &str = r"\+ ?https?:|\+ ?www\.";
-/// The same in forms that stand in browsers too, put there by what is installed beside them.
-const ADDRESS: &str = r"https?:|www\.|[a-z0-9._-]+(?:@|\(at\)|\[at\]| at )[a-z0-9-]+(?:\.| dot )[a-z]{2}|[a-z0-9]\.(?:com|net|org|io|ai|info|de|ru|co|eu|fr|nl|pl|cz|app|dev)(?:[^a-z0-9.]|$)";
+/// An address where its operator explains the machine, in the form that crawlers use: behind a plus sign.
+const CONTACT: &str = r"\+ ?(?:https?:|www\.)";
 
-/// Names in which such a word stands by chance: devices, browsers and apps of people. Their whole word is compared.
-const PEOPLES: &[&str] = &["cubot"];
+/// Any address: a page's, an e-mail address, a host in brackets or as the last word. Internet Explorer and Opera carry those of
+/// what is installed beside them, other browsers none.
+const ADDRESS: &str = concat!(
+    r"https?:|www\.",
+    r"|[a-z0-9._-]+(?:@|\(at\)|\[at\])[a-z0-9-]+(?:\.| dot )[a-z]{2}",
+    r"|\((?:[^()]*[ ,])?[a-z0-9.-]+\.(?:com|net|org|io|ai|co|eu|de|fr)(?:/[^ ()]*)?\)$",
+    r"| [a-z0-9-]+\.(?:com|net|org|io)(?:/[0-9v.]+)?$",
+);
 
-static STRONG: LazyLock<Regex> = LazyLock::new(|| any(WORDS.iter().chain([&(CONTACT, Category::Other)])));
-static ALL: LazyLock<Regex> = LazyLock::new(|| any(WORDS.iter().chain(WEAK).chain([&(CONTACT, Category::Other), &(ADDRESS, Category::Other)])));
+/// The longest name of a machine that is kept, in characters.
+const NAME_MAX: usize = 64;
 
-fn any<'a>(words: impl Iterator<Item = &'a (&'static str, Category)>) -> Regex {
-    let words: Vec<&str> = words.map(|(word, _)| *word).collect();
-    Regex::new(&words.join("|")).expect("fixed patterns, which a test compiles")
+/// What such a word stands in by chance: devices, browsers and apps of people. The word around it is looked at.
+const PEOPLES: &[&str] = &[
+    "cubot",
+    "developerpreview",
+    "20preview",
+    "yrcweblinkpreview",
+    "esobisubscriber",
+    "mozacfetch",
+    "seoul",
+    "unity3d.com",
+];
+
+static MACHINES: LazyLock<Regex> = LazyLock::new(|| any(&[CONTACT]));
+static MACHINES_AND_ADDRESSES: LazyLock<Regex> = LazyLock::new(|| any(&[CONTACT, ADDRESS]));
+
+/// A pattern for the words and for `more`.
+fn any(more: &[&str]) -> Regex {
+    Regex::new(&[WORDS, more].concat().join("|")).expect("fixed patterns, which a test compiles")
 }
 
-static EACH: LazyLock<Vec<(Regex, Category)>> = LazyLock::new(|| {
-    let compile = |(word, category): &(&str, Category)| {
-        (Regex::new(&format!("^(?:{word})")).expect("fixed patterns, which a test compiles"), *category)
-    };
-    WORDS.iter().chain(WEAK).map(compile).collect()
-});
-
-/// The machine that `text` says it is; `lower` is the same in lower case.
+/// The machine that `text` says it is; `lower` is the same in lower case, byte for byte.
 pub(super) fn find(text: &str, lower: &str) -> Option<Automation> {
-    let pattern = if with_extensions(lower) { &STRONG } else { &ALL };
+    let pattern = if carries_addresses(lower) { &MACHINES } else { &MACHINES_AND_ADDRESSES };
     let matched = pattern.find_iter(lower).find(|matched| !is_of_a_person(lower, matched.start()))?;
-    let category = EACH.iter().find(|(word, _)| word.is_match(&lower[matched.start()..])).map(|(_, category)| *category);
-    Some(Automation { product: Cow::Owned(name(text, matched.start())), category: category.unwrap_or(Category::Other) })
+    let at = named(lower, matched.start());
+    let category = kind(&lower[word(lower, at)]).unwrap_or(Category::Other);
+    Some(Automation { product: name(text, lower, at), category })
 }
 
-/// Whether it looks like a browser in which other programs leave their names: Internet Explorer and what is built on it, Opera.
-fn with_extensions(lower: &str) -> bool {
-    (lower.starts_with("mozilla/") && (lower.contains("; msie ") || lower.contains("trident/"))) || lower.starts_with("opera/")
-        || lower.starts_with("outlook-express/")
+/// The name around `at`, as it is written. Not what stands in front of the sign of an e-mail address: that may be a person.
+pub(super) fn name(text: &str, lower: &str, at: usize) -> Cow<'static, str> {
+    let word = word(lower, at);
+    let person = lower[word.end..].starts_with('@');
+    match text.get(word).filter(|name| !name.is_empty() && !person) {
+        Some(name) => Cow::Owned(name.chars().take(NAME_MAX).collect()),
+        None => Cow::Borrowed("unnamed"),
+    }
+}
+
+/// Of what kind the machine is that calls itself `word`.
+pub(super) fn kind(word: &str) -> Option<Category> {
+    KINDS.iter().find(|(mark, _)| word.contains(mark)).map(|(_, category)| *category)
+}
+
+/// Whether it looks like a browser in which other programs leave their addresses.
+fn carries_addresses(lower: &str) -> bool {
+    lower.contains("msie ") || lower.contains("trident/") || lower.contains("opera") || lower.contains("(via ")
 }
 
 fn is_of_a_person(lower: &str, at: usize) -> bool {
-    PEOPLES.iter().any(|name| word(lower, at).contains(name))
+    let word = &lower[word(lower, named(lower, at))];
+    PEOPLES.iter().any(|name| word.contains(name)) || is_model(lower, at)
 }
 
-/// The word around `at`.
-fn word(text: &str, at: usize) -> &str {
+/// Whether `at` lies in the name of an Android phone, as makers call theirs `M bot 54` and `Spider 8`.
+fn is_model(lower: &str, at: usize) -> bool {
+    let Some(android) = lower.find("; android ") else { return false };
+    let comment = lower[android..].find(')').map_or(lower.len(), |length| android + length);
+    (android..comment).contains(&at)
+        && lower[comment..].starts_with(") applewebkit/")
+        && !lower[android..at].contains("compatible")
+}
+
+/// Where the word around `at` stands.
+fn word(lower: &str, at: usize) -> Range<usize> {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '!');
-    let start = text[..at].rfind(|c| !part(c)).map_or(0, |before| before + 1);
-    let end = text[at..].find(|c| !part(c)).map_or(text.len(), |length| at + length);
-    text.get(start..end).unwrap_or_default()
+    let start = lower[..at].rfind(|c| !part(c)).map_or(0, |before| before + 1);
+    let end = lower[at..].find(|c| !part(c)).map_or(lower.len(), |length| at + length);
+    start..end
 }
 
-/// The name around `at`: at most 64 characters that need no quoting.
-fn name(text: &str, at: usize) -> String {
-    word(text, at).chars().take(64).collect()
+/// Where the name begins that the match at `at` is part of: behind the signs and the scheme of an address.
+fn named(text: &str, at: usize) -> usize {
+    let rest = &text[at..];
+    let bare = rest.trim_start_matches(['+', ' ', '(']);
+    let bare = bare.strip_prefix("https://").or(bare.strip_prefix("http://")).unwrap_or(bare);
+    text.len() - bare.len()
 }

@@ -1,5 +1,9 @@
 //! Browsers that are part of an app: somebody tapped a link in it and stayed inside.
 
+use std::sync::LazyLock;
+
+use super::marks::Marks;
+
 /// What the apps put into the user agent of their browser, in lower case, and the app's name. The first that is found counts.
 ///
 /// Sources, read 2026-11-20: Meta's `FBAN`/`FBAV` list, `Instagram`, `Barcelona` (Threads), `Orca` and `MessengerForiOS`
@@ -22,6 +26,8 @@ const APPS: &[(&str, &str)] = &[
     ("fb_iab/", "Facebook"),
     ("fbav/", "Facebook"),
     ("fbios", "Facebook"),
+    ("metaiab facebook", "Facebook"),
+    ("metaiab", "Meta"),
     ("musical_ly", "TikTok"),
     ("bytedancewebview", "TikTok"),
     ("bytelocale", "TikTok"),
@@ -67,5 +73,7 @@ pub(super) fn read(lower: &str) -> Option<&'static str> {
     if !lower.starts_with("mozilla/") {
         return None;
     }
-    APPS.iter().find(|(mark, _)| lower.contains(mark)).map(|(_, app)| *app)
+    MARKS.read(lower)
 }
+
+static MARKS: LazyLock<Marks<&'static str>> = LazyLock::new(|| Marks::new(APPS.iter().copied()));

@@ -17,6 +17,7 @@ mod bots;
 mod browser;
 mod generic;
 mod in_app;
+mod marks;
 mod overlay;
 mod platform;
 mod shape;
@@ -111,7 +112,7 @@ impl Agents {
         let text = cut(user_agent.unwrap_or_default().trim());
         let lower = plain(text);
         let os = platform::os(&lower);
-        let (browser, browser_version) = browser::read(text).unzip();
+        let (browser, browser_version) = browser::read(&lower).unzip();
         Agent {
             device: platform::device(&lower, os),
             browser,
@@ -127,7 +128,9 @@ impl Agents {
         let listed = self.overlay.find(text);
         match listed {
             Some(overlay::Listed::Person) => None,
-            Some(overlay::Listed::Machine { product, category: Some(category) }) => Some(Automation { product, category }),
+            Some(overlay::Listed::Machine { product, category: Some(category) }) => {
+                Some(Automation { product, category })
+            }
             Some(overlay::Listed::Machine { product, category: None }) => {
                 Some(bots::find(text, lower).unwrap_or(Automation { product, category: Category::Other }))
             }
@@ -143,5 +146,8 @@ fn cut(text: &str) -> &str {
 
 /// `text` in lower case, every byte that is not ASCII as a question mark: places in it are places in `text`.
 fn plain(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.bytes().map(|b| if b.is_ascii() { char::from(b.to_ascii_lowercase()) } else { '?' }).collect()
 }

@@ -17,7 +17,7 @@ pub const OVERLAY_ENTRIES_MAX: usize = 5_000;
 const PATTERN_MAX: usize = 512;
 /// What one pattern may take when compiled, and what all of them together may take, in bytes.
 const PATTERN_SIZE_MAX: usize = 256 * 1024;
-const LIST_SIZE_MAX: usize = 64 * 1024 * 1024;
+const LIST_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// The tag of an entry whose user agents are people's, whatever any list says.
 const PERSON: &str = "human";
 
@@ -143,7 +143,7 @@ fn name(pattern: &str) -> String {
     while let Some(c) = rest.next() {
         match c {
             // `[wW]get` is called `wget`.
-            '[' => name.extend(rest.by_ref().take_while(|c| *c != ']').next()),
+            '[' => name.extend(rest.by_ref().take_while(|c| *c != ']').collect::<Vec<_>>().first()),
             c if c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '!') => name.push(c),
             _ => {}
         }
@@ -167,7 +167,8 @@ pub(super) enum Listed {
 impl Overlay {
     pub(super) fn new(entries: Vec<OverlayEntry>) -> Result<Self, OverlayError> {
         let patterns = entries.iter().map(|entry| &entry.pattern);
-        let set = RegexSetBuilder::new(patterns).size_limit(LIST_SIZE_MAX).build().map_err(|_| OverlayError::Together)?;
+        let set =
+            RegexSetBuilder::new(patterns).size_limit(LIST_SIZE_MAX).build().map_err(|_| OverlayError::Together)?;
         Ok(Self { set, entries })
     }
 

@@ -1,80 +1,64 @@
 //! User agents that no browser sends, whatever they are called: browsers of people say which engine they have or which device
 //! they run on, in forms that have not changed for twenty years.
 
-use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use super::{Automation, Category};
+use super::{Automation, Category, generic, marks::Marks, table::people};
 
-/// Marks of engines, old ones among them: a user agent that begins like a browser's has one of them.
-const ENGINES: &[&str] = &[
-    "applewebkit", "gecko/", "like gecko", "goanna/", "firefox/", "msie", "trident/", "khtml", "presto/", "opera", "netfront", "servo/",
-    "netscape", "icab", "symbian", "series60", "series40", "blackberry", "palm", "playstation", "nintendo", "webtv", "amiga",
-    "ms-office", "msoffice", "omniweb", "hotjava", "netpositive", "windows ce", "windows phone", "midp", "obigo", "teleca",
-    "ucweb", "ucbrowser", "safari", "chrome/", "mobile; rv:", "android", "iphone", "ipad", "beonex", "galeon", "charon; inferno",
-    "sonyericsson", "nokia", "samsung", "danger hiptop", "avantgo", "reqwireless", "kindle", "smart-tv", "smarttv", "hbbtv",
-    "os/2", "risc os", "beos", "arachne", "webpositive", "haiku", "w3m", "lynx", "links (", "elinks", "dillo", "netsurf",
-    "ibrowse", "voyager", "sega", "escape", "ant fresco", "xbox", "rv:",
-];
+static ENGINES: LazyLock<Marks<()>> = LazyLock::new(|| marks(people::ENGINES));
+static ANYWHERE: LazyLock<Marks<()>> = LazyLock::new(|| marks(people::ANYWHERE));
 
-/// What stands behind `compatible;` in browsers.
-const COMPATIBLE: &[&str] = &[
-    "msie", "konqueror", "ibrowse", "amiga", "netpositive", "webpositive", "u;", "ms-office", "abrowse", "icab", "opera",
-    "omniweb", "webtv", "avantgo", "os/2", "risc", "beos", "linux", "windows", "mac", "netsurf", "elaine", "blackberry",
-    "palm", "arachne", "voyager", "escape", "chimera", "mosaic", "firefox", "gecko", "mozilla", "offbyone", "android", "sega",
-    "iphone", "lynx", "w3m", "dillo", "spring", "acorn", "syllable", "x11", "avant", "nokia", "yahoo!calendar", "symbian",
-];
-
-/// Marks of what people use that does not begin like a browser: phones of the time before, text browsers, apps on phones and
-/// televisions, mail programs, players.
-const PEOPLES: &[&str] = &[
-    "midp", "up.browser", "up.link", "cfnetwork/", "dalvik/", "android", "iphone", "ipad", "ipod", "ios ", "ios/", "windows nt",
-    "windows phone", "windows ce", "symbian", "series60", "series40", "blackberry", "nokia", "applewebkit", "netfront", "ucweb",
-    "ucbrowser", "obigo", "teleca", "brew", "docomo/", "kddi-", "softbank/", "vodafone/", "j-phone/", "willcom", "opera",
-    "^lynx/", "^links (", "^links/", "^elinks", "^w3m/", "^w3m$", "^dillo/", "netsurf/", "roku", "appletv", "playstation", "ps4application",
-    "nintendo", "xbox", "tizen", "web0s", "webos", "smart-tv", "smarttv", "smart tv", "hbbtv", "kaios", "msie ", "gecko/", "khtml", "presto/",
-    "trident/", "amiga", "ibrowse/", "ncsa_mosaic", "mosaic/", "microsoft office/", "outlook-", "outlook/", "thunderbird/", "quicktime/",
-    "maui", "samsung-", "sec-", "sonyericsson", "^mot-", "^lg-", "^lg/", "^lge-", "^sie-", "^sagem", "^sanyo", "^sharp-", "^zte-", "^huawei", "^alcatel",
-    "^philips", "^panasonic", "^nec-", "^kyocera", "^palm", "^treo", "^htc", "^lenovo", "^coolpad", "^dopod", "^haier", "^tianyu", "^audiovox",
-    "^benq", "^t-mobile", "^toshiba", "^acer", "^asus", "^xiaomi", "^micromax", "^spice", "^karbonn", "^lava", "^gionee", "^oppo", "^vivo", "^danger",
-    "^sprint", "^verizon", "^portalmmm", "goggalaxyclient", "upnp/1.0 sonos", "exoplayer", "googleapp/", "safari/", "chrome/", "yelpwebview",
-    "macintosh", "mac os", "windows;", "linux;", "linux x86", "cldc", "polaris/", "jasmine/", "dolfin/", "semc-browser", "wapchoi", "voyager",
-];
+fn marks(texts: &[&'static str]) -> Marks<()> {
+    Marks::new(texts.iter().map(|text| (*text, ())))
+}
 
 /// The machine that `text` must be from; `lower` is the same in lower case.
 pub(super) fn find(text: &str, lower: &str) -> Option<Automation> {
     let begins = lower.trim_start_matches(['"', '\'', ' ', '(']);
     let begins = begins.strip_prefix("user-agent:").map_or(begins, str::trim_start);
-    let found = if begins.starts_with("mozilla") || begins.starts_with("ozilla/") {
-        let core = begins.split_once(' ').map_or("", |(_, rest)| rest);
-        if !has(core, ENGINES) { Some(Category::Malformed) } else { foreign(begins) }
-    } else if has(begins, PEOPLES) {
-        None
+    let first = lower.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(lower.len());
+    let (at, category) = if begins.starts_with("mozilla") || begins.starts_with("ozilla/") {
+        match foreign(lower) {
+            Some(at) => (at, generic::kind(&lower[at..]).unwrap_or(Category::Other)),
+            None if ENGINES.is_in(begins) || netscape(begins) => return None,
+            None => (first, Category::Malformed),
+        }
+    } else if of_people(begins) && !posing(begins) {
+        return None;
     } else if lower.bytes().any(|b| b.is_ascii_alphabetic()) {
-        Some(Category::Other)
+        (first, generic::kind(begins).unwrap_or(Category::Other))
     } else {
-        Some(Category::Malformed)
+        (first, Category::Malformed)
     };
-    found.map(|category| Automation { product: Cow::Owned(name(text)), category })
+    Some(Automation { product: generic::name(text, lower, at), category })
 }
 
-/// What is said behind `compatible;`, if that is no browser.
-fn foreign(lower: &str) -> Option<Category> {
-    let at = lower.find("compatible;")?;
-    let who = lower[at + "compatible;".len()..].trim_start();
-    let known = who.is_empty() || COMPATIBLE.iter().any(|known| who.starts_with(known));
-    (!known).then_some(Category::Other)
+/// Whether something puts a browser's name into a comment of its own: `Seeker/1.0 (compatible; MSIE 5.5; …)`.
+fn posing(lower: &str) -> bool {
+    ["(compatible; msie", "(compatible; mozilla"].iter().any(|pose| lower.contains(pose))
+        && !lower.contains("mozilla/")
+        && !["windows ce", "office"].iter().any(|mark| lower.contains(mark))
+        && !lower.starts_with("opera")
 }
 
-/// Whether `lower` holds one of `marks`; with a `^`, at its beginning.
-fn has(lower: &str, marks: &[&str]) -> bool {
-    marks.iter().any(|mark| match mark.strip_prefix('^') {
-        Some(mark) => mark.strip_suffix('$').map_or(lower.starts_with(mark), |whole| lower == whole),
-        None => lower.contains(mark),
-    })
+/// Whether it is Netscape up to version 4, which names no engine: `Mozilla/4.8 [en] (Windows NT 5.1; U)`.
+fn netscape(lower: &str) -> bool {
+    let old = ["mozilla/1.", "mozilla/2.", "mozilla/3.", "mozilla/4."].iter().any(|begin| lower.starts_with(begin));
+    old && ["(win", "(mac", "(x11", "; u", "; i;", "(os/2"].iter().any(|mark| lower.contains(mark))
 }
 
-/// The first word, without its version: at most 64 characters that need no quoting.
-fn name(text: &str) -> String {
-    let part = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '!');
-    text.chars().skip_while(|c| !c.is_ascii_alphanumeric()).take_while(part).take(64).collect()
+/// Where the name begins that is said behind `compatible;`, if that is no browser.
+fn foreign(lower: &str) -> Option<usize> {
+    let behind = &lower[lower.find("compatible;")? + "compatible;".len()..];
+    let who = behind.trim_start();
+    let known = who.is_empty()
+        || who.starts_with(')')
+        || ["msie ", "trident/", "; windows nt"].iter().any(|mark| lower.contains(mark))
+        || people::COMPATIBLE.iter().any(|known| who.starts_with(known));
+    (!known).then_some(lower.len() - who.len())
+}
+
+/// Whether `lower` is an app or a browser that does not begin like one.
+fn of_people(lower: &str) -> bool {
+    ANYWHERE.is_in(lower) || people::BEGINNINGS.iter().any(|begin| lower.starts_with(begin))
 }

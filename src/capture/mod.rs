@@ -4,7 +4,11 @@
 mod allowed;
 mod cookies;
 mod country;
+pub mod privacy_page;
+pub mod redirect;
 mod sites;
+mod tag;
+mod truth;
 mod visits;
 mod wire;
 
@@ -30,6 +34,7 @@ use crate::{
 pub use sites::{Site, Sites};
 
 use cookies::Jar;
+use tag::TagSettings;
 
 /// How long after it was seen a visitor may be handed over to another site. Addresses get passed on: whoever opens one
 /// later is somebody else.
@@ -137,5 +142,7 @@ impl Capture {
 
 /// The routes of capture.
 pub fn router(capture: Arc<Capture>) -> Router {
-    visits::router(&capture.config.visits_path.clone(), capture)
+    let Config { visits_path, tag_path, own_domains, cookie_life, require_consent, .. } = capture.config.clone();
+    let settings = TagSettings { visits_path: visits_path.clone(), own_domains, cookie_life, require_consent };
+    tag::router(&tag_path, &settings).merge(visits::router(&visits_path, capture))
 }

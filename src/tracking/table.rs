@@ -166,7 +166,11 @@ fn entry(key: String, value: Option<String>, by: &str, at: Time) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryBook;
+    use crate::store::{book::FileBook, memory::SimulatedDisk};
+
+    fn book() -> Arc<dyn Book> {
+        Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens"))
+    }
 
     const NOW: Time = Time::from_secs(1_795_000_000);
 
@@ -181,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slug_is_found_on_its_host_alone_and_changes_hold_at_once_and_later() {
-        let book = Arc::new(MemoryBook::default());
+        let book = book();
         let links = Links::open(Arc::clone(&book) as Arc<dyn Book>, 10);
         let new = vec![link("mugs", "a"), link("go.brand.example/mugs", "b")];
         links.create(new, "ada", NOW).await.expect("stores");
@@ -203,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn links_are_bounded_and_new_ones_replace_none() {
-        let links = Links::open(Arc::new(MemoryBook::default()), 2);
+        let links = Links::open(book(), 2);
         links.create(vec![link("a", "a"), link("b", "b")], "ada", NOW).await.expect("stores");
         let full = links.put(link("c", "c"), "ada", NOW).await;
         assert!(matches!(full, Err(LinksError::Full(2))), "{full:?}");
@@ -215,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_record_that_cannot_be_read_is_no_link_and_can_be_removed() {
-        let book = Arc::new(MemoryBook::default());
+        let book = book();
         book.write(vec![entry("odd".into(), Some("{}".into()), "ada", NOW)]).await.expect("writes");
         let links = Links::open(book, 2);
         assert_eq!((links.count(), to(&links, None, "odd")), (0, None));

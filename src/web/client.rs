@@ -22,7 +22,9 @@ impl Network {
         (prefix <= bits).then_some(Self { address, prefix })
     }
 
-    fn holds(&self, other: IpAddr) -> bool {
+    /// Whether `other` is in it.
+    #[must_use]
+    pub fn holds(&self, other: IpAddr) -> bool {
         let bits = |address: IpAddr| match address {
             IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
             IpAddr::V6(v6) => (v6.to_bits(), 128),

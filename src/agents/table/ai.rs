@@ -50,7 +50,7 @@ pub(super) const AGENTS: &[Product] = &[
     ("Perplexity", &["perplexity-user"]),
     ("Mistral", &["mistralai-user", "mistralai-index"]),
     ("DuckAssist", &["duckassistbot"]),
-    ("Gemini", &["gemini-deep-research", "google-gemini", "googleagent"]),
+    ("Gemini", &["gemini-deep-research", "google-gemini", "google-agent", "googleagent"]),
     ("Manus", &["manus-user"]),
     ("Devin", &["devin/", "devinai"]),
     ("Operator", &["openai-operator"]),
@@ -59,5 +59,4 @@ pub(super) const AGENTS: &[Product] = &[
     ("Cohere command", &["cohere-command"]),
     ("Bing Copilot", &["copilot-user"]),
     ("Meta AI", &["meta-ai-user"]),
-    ("Cursor", &["^cursor/"]),
 ];

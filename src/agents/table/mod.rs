@@ -9,6 +9,7 @@ mod libraries;
 mod marketing;
 mod monitoring;
 mod other;
+pub(super) mod people;
 mod preview;
 mod reading;
 mod scanners;

@@ -40,7 +40,6 @@ pub(super) const FEEDS: &[Product] = &[
     ("Winds", &["winds: open source rss"]),
     ("Omea Reader", &["omea reader"]),
     ("iTMS", &["^itms"]),
-    ("Apple Podcasts", &["^podcasts/", "applecoremedia"]),
     ("Downcast", &["^downcast/"]),
     ("Castro", &["^castro"]),
     ("Overcast", &["overcast/"]),
@@ -48,16 +47,20 @@ pub(super) const FEEDS: &[Product] = &[
     ("Spotify", &["^spotify/1.0"]),
     ("Breaker", &["^breaker/"]),
     ("Pocket", &["pocketparser", "pocketimagecache"]),
-    ("Instapaper", &["instapaper/"]),
+    ("Instapaper", &["^instapaper/"]),
     ("Wallabag", &["wallabag"]),
     ("Planet", &["planet venus", "planet/"]),
     ("SilverReader", &["silverreader"]),
     ("Pulp", &["^pulp/"]),
+    ("Feeddler", &["feeddler"]),
     ("feeder.co", &["feeder.co"]),
 ];
 
 pub(super) const ARCHIVERS: &[Product] = &[
-    ("Internet Archive", &["archive.org_bot", "special_archiver", "archive-it", "wayback", "ia_archiver-web.archive.org"]),
+    (
+        "Internet Archive",
+        &["archive.org_bot", "special_archiver", "archive-it", "wayback", "ia_archiver-web.archive.org"],
+    ),
     ("ArchiveBot", &["archivebot", "archiveteam"]),
     ("ArchiveBox", &["archivebox"]),
     ("arquivo-web-crawler", &["arquivo-web-crawler"]),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Campaign, Field, Policy, VALUE_CHARS_MAX, builtin, clean, fold,
-    rules::{Alias, Origin},
+    rules::{Alias, Origin, Rules},
 };
 use crate::{links::contact, model::Problem};
 
@@ -136,8 +136,7 @@ impl Policy {
                         "is itself called by the name given in from, so that neither would be the value",
                     );
                 }
-                let end = rules.named(&to).map_or(to.clone(), fold);
-                if rules.closed && !rules.has(&end) {
+                if rules.closed && !rules.has(&rules.end_from(&to)) {
                     return wrong(
                         "to",
                         "is none of the values of this field; register it first, or choose one of them",
@@ -174,22 +173,29 @@ impl Policy {
         let aliases = |decision: &&Decision| matches!(decision, Decision::Alias { .. } | Decision::NoAlias { .. });
         let (later, first): (Vec<&Decision>, Vec<&Decision>) = decisions.iter().partition(aliases);
         for decision in first {
-            policy.add(decision, &mut left_out);
+            left_out += usize::from(!policy.add(decision));
         }
-        policy.compile();
         // One that takes an alias out may make room for another.
         let removals = |decision: &&&Decision| matches!(decision, Decision::NoAlias { .. });
         for decision in later.iter().filter(removals).chain(later.iter().filter(|decision| !removals(decision))) {
-            policy.add(decision, &mut left_out);
+            left_out += usize::from(!policy.add(decision));
         }
+        left_out += policy.fields.iter_mut().map(Rules::drop_lost).sum::<usize>();
         policy.compile();
         (policy, left_out)
     }
 
-    fn add(&mut self, decision: &Decision, left_out: &mut usize) {
-        if self.allows(decision).is_err() {
-            *left_out += 1;
-            return;
+    /// Whether `decision` could be added. What an alias comes to is seen when all are there.
+    fn add(&mut self, decision: &Decision) -> bool {
+        let allowed = match decision {
+            Decision::Alias { field, from, to } => {
+                let (from, to) = (fold(from), fold(to));
+                from != to && !self.rules(*field).would_circle(&from, &to) && sound(&from).and(sound(&to)).is_ok()
+            }
+            other => self.allows(other).is_ok(),
+        };
+        if !allowed {
+            return false;
         }
         match decision {
             Decision::Alias { field, from, to } => {
@@ -204,6 +210,7 @@ impl Policy {
             Decision::Value { field, value } => self.register(*field, value),
             Decision::Campaign { name, campaign } => self.register_campaign(name, campaign.clone()),
         }
+        true
     }
 
     pub(super) fn register(&mut self, field: Field, value: &str) {

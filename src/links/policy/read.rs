@@ -178,13 +178,7 @@ impl Policy {
                 rules.aliases.insert(from, alias);
             }
         }
-        let lost = |alias: &&Alias| {
-            let mut end = fold(&alias.to);
-            while let Some(next) = rules.aliases.get(&end) {
-                end = fold(&next.to);
-            }
-            rules.closed && !rules.has(&end)
-        };
+        let lost = |alias: &&Alias| rules.closed && !rules.has(&rules.end_from(&fold(&alias.from)));
         let lost: Vec<String> = rules.aliases.values().filter(lost).map(|alias| alias.from.clone()).collect();
         for from in lost {
             let key = format!("{}.aliases.{from}", field.as_str());

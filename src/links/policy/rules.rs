@@ -1,6 +1,9 @@
 //! The values of one field, and what else they are called.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::Serialize;
 
@@ -92,6 +95,20 @@ impl Rules {
         true
     }
 
+    /// Takes out what was decided and stands for none of the values, where only those may be used; how many there were.
+    pub(super) fn drop_lost(&mut self) -> usize {
+        if !self.closed {
+            return 0;
+        }
+        let decided = self.aliases.iter().filter(|(_, alias)| alias.origin == Origin::Decided);
+        let lost = decided.filter(|(from, _)| !self.has(&self.end_from(from))).map(|(from, _)| from.clone());
+        let lost: Vec<String> = lost.collect();
+        for from in &lost {
+            self.aliases.remove(from);
+        }
+        lost.len()
+    }
+
     /// Works out what each value is called, after anything has changed. `tidy` spells what has no spelling of its own.
     pub(super) fn compile(&mut self, tidy: impl Fn(&str) -> String) {
         self.known.clear();
@@ -106,6 +123,11 @@ impl Rules {
             (from, spelled.unwrap_or(end))
         };
         self.resolved = ends.into_iter().map(spelled).collect();
+    }
+
+    /// What a folded name comes to, folded: itself if it is no alias.
+    pub(super) fn end_from<'a>(&'a self, folded: &'a str) -> Cow<'a, str> {
+        self.end_of(folded).map_or(Cow::Borrowed(folded), |end| Cow::Owned(fold(end)))
     }
 
     /// What an alias comes to; `None` if it never ends, which [`Rules::would_circle`] keeps from being.
