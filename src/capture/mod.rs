@@ -35,7 +35,6 @@ pub use sites::{Site, Sites};
 
 use cookies::Jar;
 use tag::TagSettings;
-use tag::TagSettings;
 
 /// How long after it was seen a visitor may be handed over to another site. Addresses get passed on: whoever opens one
 /// later is somebody else.

@@ -24,6 +24,8 @@ pub const DEFAULT: &str = include_str!("../../config/default.toml");
 pub struct Config {
     /// The public listener.
     pub public: SocketAddr,
+    /// How the outside reaches the public one.
+    pub public_url: Option<String>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// What the admin listener asks for.

