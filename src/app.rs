@@ -18,15 +18,22 @@ use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Goals, LinkSettings, Tracked},
     capture::{self, Capture},
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
     intake::{self, Tally},
+    links::policy::Policy,
     model::{Clock, DestinationId, Secret, SourceName},
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
     telemetry::{self, Observed},
+    tracking::{
+        Links,
+        drift::Drift,
+        governance::Governance,
+        registry::{Places as LinkPlaces, Registry},
+    },
     web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
@@ -35,6 +42,10 @@ const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
 const KEY_FILE: &str = "relay.key";
 
+/// Links that there can be.
+const LINKS_MAX: usize = 100_000;
+/// One click of a visitor on a link counts as unique in such a span.
+const UNIQUE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// Keys shorter than this are warned about.
 const KEY_BYTES_SAFE: usize = 16;
 
@@ -135,14 +146,17 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         .merge(health.clone());
     let upkeep =
         upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
+    let tracked = tracked(&stores, &clock, &config);
     let admin_routes = Admin {
         stores,
+        tracked,
         places,
         status,
         clock,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
+        qa: admin::QaSettings::default(),
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -155,7 +169,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     for task in intake.tasks(&stopped) {
         listeners.spawn(task);
     }
-    listeners.spawn(upkeep.clone().maintain(config.store.visits, stopped.clone()));
+    listeners.spawn(upkeep.clone().maintain(config.store, stopped.clone()));
     listeners.spawn(upkeep.audit(stopped));
     Ok(Running {
         public: public_at,
@@ -193,6 +207,25 @@ pub async fn register(stores: &Stores, destinations: &[DestinationConfig]) -> Re
     stores.events.register(&names).await
 }
 
+/// Tracked links over the book.
+fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, config: &Config) -> Tracked {
+    let book = &stores.book;
+    let governance = Arc::new(Governance::new(Policy::default(), Arc::clone(book)));
+    let links = Arc::new(Links::open(Arc::clone(book), LINKS_MAX));
+    let places = LinkPlaces { public_url: config.public_url.clone(), hosts: Vec::new() };
+    let registry =
+        Registry::new(Arc::clone(&links), Arc::clone(&governance), Arc::clone(book), Arc::clone(clock), places);
+    Tracked {
+        links,
+        drift: Arc::new(Drift::new(Arc::clone(&governance), Arc::clone(book))),
+        governance,
+        registry: Arc::new(registry),
+        settings: LinkSettings { unique_window: UNIQUE_WINDOW },
+        health: None,
+        goals: Goals::default(),
+    }
+}
+
 /// What the pipeline routes by.
 #[must_use]
 pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Route> {
@@ -204,6 +237,7 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         sources: config.sources.clone().map(|sources| sources.into_iter().collect()),
         on_unknown_consent: config.on_unknown_consent,
         fallback: config.fallback_for.is_some(),
+        click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
 }

@@ -16,6 +16,7 @@
 //! | 2 | [`privacy`] | the only way from raw contact details to hashed ones, and what keeps them out of free texts |
 //! | 2 | [`attribution`] | which click and which visit get the credit; reading click ids off addresses and cookies. Pure |
 //! | 2 | [`links`] | tracked links as rules: slugs, where they lead, the UTM policy. Pure |
+//! | 2 | [`agents`] | what a user agent says: device, browser, system, in-app browser, and which machine sent it. Pure |
 //! | 3 | [`store`] | the traits of what is durable; the engines: event journal, visitors in sled, memory for tests |
 //! | 4 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
 //! | 4 | [`tracking`] | tracked links at work: which there are, what was decided about UTM values, what came of the clicks |
@@ -34,6 +35,7 @@
 
 pub mod model;
 
+pub mod agents;
 pub mod attribution;
 pub mod links;
 pub mod privacy;

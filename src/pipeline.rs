@@ -24,10 +24,10 @@ use crate::{
     delivery,
     destinations::{Destination, OnUnknownConsent},
     model::{
-        ActionSource, Awaited, Choice, Clock, Context, DestinationId, DestinationName, Digest, EventId, EventName,
-        IdentityKey, IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState, Observation,
-        Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm, Visitor,
-        VisitorId, WaitReason,
+        ActionSource, Awaited, Choice, ClickRule, Clock, Context, DestinationId, DestinationName, Digest, EventId,
+        EventName, IdentityKey, IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState,
+        Observation, Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm,
+        Visitor, VisitorId, WaitReason,
     },
     privacy::{
         self, Country,
@@ -67,6 +67,8 @@ pub struct Route {
     pub on_unknown_consent: OnUnknownConsent,
     /// Whether it gets only what another destination hands over to it.
     pub fallback: bool,
+    /// Which of the visitor's clicks it takes.
+    pub click: ClickRule,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +103,8 @@ impl Metrics {
 pub struct Pipeline {
     stores: Stores,
     routes: Vec<Route>,
+    /// By which clicks are chosen: every destination's rule, each once.
+    rules: Vec<ClickRule>,
     config: Config,
     clock: Arc<dyn Clock>,
     /// What it counts.
@@ -124,9 +128,11 @@ impl Pipeline {
     ) -> Self {
         let (lookups, wanted) = mpsc::channel(LOOKUPS_MAX);
         let wanted = Mutex::new(Some(wanted));
+        let rules: BTreeSet<ClickRule> = routes.iter().map(|route| route.click).collect();
         Self {
             stores,
             routes,
+            rules: rules.into_iter().collect(),
             config,
             clock,
             metrics: Metrics::default(),
@@ -335,7 +341,7 @@ impl Pipeline {
         // Its visit may have come meanwhile: it waited for nothing but the lookup.
         let keys = || lookup_keys(&event, &checkout_tokens);
         if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
-            join(&mut event, &found.visitor, found.joined_by);
+            join(&mut event, &found.visitor, found.joined_by, &self.rules);
         }
         let mut deliveries = self.route(&event, None);
         // What was handed over to a fallback is on its way there, and nowhere else.
@@ -352,7 +358,7 @@ impl Pipeline {
         let Some(Found { visitor, .. }) = found else { return Ok(()) };
         for waiting in waiting {
             let mut event = waiting.sealed;
-            join(&mut event, &visitor, JoinedBy::VisitorId);
+            join(&mut event, &visitor, JoinedBy::VisitorId, &self.rules);
             let mut deliveries = self.route(&event, None);
             // What was handed over to a fallback is on its way there, and nowhere else.
             deliveries.retain(|delivery| delivery.state != NewState::Skipped(SkipReason::Fallback));
@@ -384,7 +390,7 @@ impl Pipeline {
         };
         event.attribution = attribution::attribute(None, &utm, event.time);
         if let Some(found) = found {
-            join(&mut event, &found.visitor, found.joined_by);
+            join(&mut event, &found.visitor, found.joined_by, &self.rules);
         }
         let deliveries = self.route(&event, wait);
         Ok(NewEvent { event, deliveries, waits_for })
@@ -452,6 +458,7 @@ fn sealed(raw: RawEvent, default_country: Option<Country>) -> (SealedEvent, Utm)
         referrer: page(raw.context.referrer),
         clicks: raw.context.clicks,
         cookies: raw.context.cookies,
+        choices: Vec::new(),
     };
     let properties = Properties::new(&scrub::properties(raw.properties, &posted)).unwrap_or_default();
     let event = SealedEvent {
@@ -520,14 +527,15 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
 }
 
 /// Fills an event from its visitor: what the event itself says wins.
-fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy) {
+fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy, rules: &[ClickRule]) {
     let context = &mut event.context;
     // Ids without a time came on the event itself; those with one were found with an earlier visitor of it.
     let (on_event, mut stored): (Vec<_>, Vec<_>) =
         std::mem::take(&mut context.clicks).into_iter().partition(|click| click.first_seen.is_none());
     stored.retain(|click| !visitor.clicks.iter().any(|known| known.kind == click.kind && known.value == click.value));
     stored.extend(visitor.clicks.iter().cloned());
-    context.clicks = attribution::choose_clicks(&on_event, &stored, event.time);
+    let (clicks, choices) = attribution::choose_clicks(&on_event, &stored, Some(visitor), event.time, rules);
+    (context.clicks, context.choices) = (clicks, choices);
     context.cookies.fill_from(&visitor.cookies);
     let landing = visitor.last_visit();
     context.ip = context.ip.take().or_else(|| visitor.ip.clone());
@@ -589,7 +597,16 @@ mod tests {
         let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
         let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}"));
         let (events, destination) = ([purchase].into(), destination.into());
-        Route { name, id, destination, events, sources: None, on_unknown_consent: OnUnknownConsent::Send, fallback }
+        Route {
+            name,
+            id,
+            destination,
+            events,
+            sources: None,
+            on_unknown_consent: OnUnknownConsent::Send,
+            fallback,
+            click: attribution::DEFAULT_RULE,
+        }
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::event::Requests;
+use crate::{event::Requests, redirects};
 
 /// How often the pacer of a fixed rate looks at the clock.
 const PACE: Duration = Duration::from_micros(200);
@@ -49,12 +49,53 @@ pub(crate) struct Arguments {
     /// Events in a request
     #[arg(long, default_value_t = 1)]
     pub(crate) batch: usize,
+    /// Tracked links are asked for instead
+    #[arg(long)]
+    pub(crate) redirects: bool,
+}
+
+impl Arguments {
+    /// Single events over 64 connections, without an end.
+    pub(crate) fn of(to: SocketAddr) -> Self {
+        let run = String::new();
+        Self { to, run, connections: 64, seconds: 0.0, events: 0, rate: 0.0, visitors: 0, batch: 1, redirects: false }
+    }
+}
+
+/// What is sent, and how the answer to it begins.
+enum Made {
+    Events(Requests),
+    Redirects(redirects::Requests),
+}
+
+impl Made {
+    fn new(arguments: &Arguments) -> Self {
+        let Arguments { run, visitors, batch, .. } = arguments;
+        match arguments.redirects {
+            true => Self::Redirects(redirects::Requests::new(*visitors)),
+            false => Self::Events(Requests::new(run, *visitors, *batch)),
+        }
+    }
+
+    fn make(&mut self, first: u64) -> &[u8] {
+        match self {
+            Self::Events(requests) => requests.make(first),
+            Self::Redirects(requests) => requests.make(first),
+        }
+    }
+
+    fn answer(&self) -> &'static [u8] {
+        match self {
+            Self::Events(_) => b"HTTP/1.1 202",
+            Self::Redirects(_) => b"HTTP/1.1 302",
+        }
+    }
 }
 
 /// What the generator saw; printed as one line of JSON.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
-    /// Events answered with 202.
+    /// Events answered with 202, or redirects.
     pub(crate) events: u64,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
@@ -179,8 +220,8 @@ fn connect(shared: &Arc<Shared>, connections: usize) -> anyhow::Result<Tally> {
 }
 
 async fn converse(shared: Arc<Shared>) -> anyhow::Result<Tally> {
-    let Arguments { to, rate, batch, events, visitors, .. } = shared.arguments;
-    let mut requests = Requests::new(&shared.arguments.run, visitors, batch);
+    let Arguments { to, rate, batch, events, .. } = shared.arguments;
+    let mut requests = Made::new(&shared.arguments);
     let mut stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
     stream.set_nodelay(true)?;
     let (mut tally, mut answer) = (Tally::default(), Vec::with_capacity(4096));
@@ -200,7 +241,7 @@ async fn converse(shared: Arc<Shared>) -> anyhow::Result<Tally> {
         let since = if rate > 0.0 { shared.began + Duration::from_secs_f64(nth as f64 / rate) } else { Instant::now() };
         stream.write_all(requests.make(first)).await?;
         read_answer(&mut stream, &mut answer).await?;
-        if answer.starts_with(b"HTTP/1.1 202") {
+        if answer.starts_with(requests.answer()) {
             tally.requests += 1;
         } else {
             tally.errors += 1;

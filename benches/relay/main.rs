@@ -9,6 +9,7 @@ mod limit;
 mod load;
 mod phases;
 mod process;
+mod redirects;
 mod report;
 mod visitors;
 
@@ -34,6 +35,9 @@ struct Arguments {
     /// How often the throughput and latency phases are run; their medians are reported
     #[arg(long)]
     rounds: Option<usize>,
+    /// Only the phase about tracked links
+    #[arg(long)]
+    redirects: bool,
     /// Cache of the relay's visitor store
     #[arg(long, default_value_t = 128)]
     cache_mib: u64,
@@ -56,6 +60,8 @@ enum Role {
     Limit(limit::Arguments),
     #[command(hide = true)]
     Visitors(visitors::Arguments),
+    #[command(hide = true)]
+    Redirects(redirects::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         Some(Role::Load(load)) => load::run(&load),
         Some(Role::Limit(limit)) => limit::run(&limit),
         Some(Role::Visitors(visitors)) => visitors::run(&visitors),
+        Some(Role::Redirects(redirects)) => redirects::run(&redirects),
         None => measure(&arguments),
     };
     match done {
@@ -83,6 +90,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         seconds: arguments.seconds.unwrap_or(if quick { 1.5 } else { 8.0 }),
         rounds: arguments.rounds.unwrap_or(3).max(1),
         cache_mib: arguments.cache_mib,
+        only_redirects: arguments.redirects,
     };
     let report = phases::run(&plan)?;
     print!("{}", report.table());

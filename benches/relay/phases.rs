@@ -10,6 +10,7 @@ use std::{
 use crate::{
     load::{self, Seen},
     process::{Process, Relay, Setup, generate, wait_taken},
+    redirects,
     report::{Report, Target},
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     pub(crate) rounds: usize,
     pub(crate) cache_mib: u64,
+    pub(crate) only_redirects: bool,
 }
 
 /// Runs everything.
@@ -38,6 +40,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
     let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut bench = Bench { plan, root: directory.path().to_owned(), runs: 0, report: Report::new(machine(plan)) };
 
+    redirects::measure(plan, &bench.root, &mut bench.report)?;
+    if plan.only_redirects {
+        return Ok(bench.report);
+    }
     let platforms = bench.sandbox("sandbox-paused")?;
     let few = bench.setup("few", &platforms, true, FEW_VISITORS)?;
     let few_relay = few.start()?;
@@ -110,7 +116,7 @@ fn limit_cost(limit: &Process, load: &load::Arguments) -> anyhow::Result<Cost> {
     Ok(Cost { seen, cpu_seconds, ..Cost::default() })
 }
 
-fn median<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
+pub(crate) fn median<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
     let mut values: Vec<f64> = of.iter().map(value).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -139,7 +145,7 @@ impl Bench<'_> {
     fn arguments(&mut self, to: &Process, visitors: u64) -> load::Arguments {
         self.runs += 1;
         let run = format!("{:04}", self.runs);
-        load::Arguments { to: to.at, run, visitors, connections: 64, seconds: 0.0, events: 0, rate: 0.0, batch: 1 }
+        load::Arguments { run, visitors, ..load::Arguments::of(to.at) }
     }
 
     /// As many requests as are answered.

@@ -72,6 +72,16 @@ impl Process {
         Ok(Self::start(command, &data.with_extension("log"))?.0)
     }
 
+    /// Tracked links, or a handler that only redirects.
+    pub(crate) fn redirects(data: &Path, bare: bool) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("redirects").arg("--data").arg(data);
+        if bare {
+            command.arg("--bare");
+        }
+        Ok(Self::start(command, &data.with_extension("log"))?.0)
+    }
+
     fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -266,6 +276,9 @@ pub(crate) fn generate(load: &load::Arguments) -> anyhow::Result<Seen> {
     command.args(["--connections", &number(&load.connections), "--visitors", &number(&load.visitors)]);
     command.args(["--seconds", &number(&load.seconds), "--events", &number(&load.events)]);
     command.args(["--rate", &number(&load.rate), "--batch", &number(&load.batch)]);
+    if load.redirects {
+        command.arg("--redirects");
+    }
     let output = command.stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the load generator failed");
     let seen: Seen = serde_json::from_slice(&output.stdout).context("what the load generator printed")?;

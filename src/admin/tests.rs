@@ -130,6 +130,7 @@ impl Operator {
             warn_before: Duration::from_secs(86_400),
             default_country: Country::parse("US").ok(),
             steering: Arc::default(),
+            qa: QaSettings::default(),
             metrics: Arc::new(String::new),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -336,6 +337,36 @@ async fn a_visitor_is_shown_without_contact_data_and_forgotten_by_what_intake_wo
     assert_eq!(Operator::send(delete()).await.1["visitors"], 0, "once more is no mistake");
 }
 
+#[tokio::test]
+async fn a_person_is_forgotten_with_every_browser_and_every_click() {
+    let operator = Operator::start(None).await;
+    let at = Time::from_secs(NOW - 60);
+    let stores = operator.admin.stores.clone();
+    let id = |id: &str| VisitorId::new(id).expect("valid");
+    let seen = |who: &str, same_as: Option<&str>| Observation {
+        same_as: same_as.map(id),
+        ..Observation::new(id(who), Visit { at, ..Visit::default() })
+    };
+    // v-2 names v-1; v-0 names v-2, which has never heard of it.
+    let told = [seen("v-0", Some("v-2")), seen("v-1", None), seen("v-2", Some("v-1")), seen("v-9", None)];
+    for seen in told {
+        stores.visits.remember(vec![seen]).await.expect("remembers");
+    }
+    let mut bought = conformance::purchase("o-1", at);
+    bought.visitor_id = Some(id("v-1"));
+    stores.events.accept(vec![conformance::queued(bought, &[operator.admin.places[0].id])]).await.expect("accepts");
+    let whose = [Some("v-0"), Some("v-1"), Some("v-1"), Some("v-9"), None];
+    let rows = whose.iter().zip(0..).map(|(who, n)| conformance::clicks::click(n, at, *who)).collect::<Vec<_>>();
+    stores.clicks.append(&rows).expect("appends");
+    let (status, answer) = operator.post("/v1/visitors/forget", &json!({"visitor_id": "v-1"})).await;
+    assert_eq!((status, answer), (200, json!({"visitors": 3, "clicks": 3, "events": 1, "skipped": 1})));
+    let left: Vec<_> = conformance::clicks::all(&*stores.clicks).into_iter().filter_map(|row| row.visitor_id).collect();
+    assert_eq!(left, [id("v-9")]);
+    assert!(stores.visits.find(&id("v-9")).expect("reads").is_some());
+    let again = operator.post("/v1/visitors/forget", &json!({"visitor_id": "v-1"})).await.1;
+    assert_eq!(again, json!({"visitors": 0, "clicks": 0, "events": 0, "skipped": 0}), "once more is no mistake");
+}
+
 /// Brings an event of this id to its end at the destination that stands at `place`.
 async fn end(operator: &Operator, place: usize, id: &str, outcome: Outcome) {
     let (events, destination) = (&operator.admin.stores.events, operator.admin.places[place].id);
@@ -456,4 +487,41 @@ async fn what_was_discarded_is_not_sent_by_any_replay() {
         let (status, answer) = operator.post(path, &body).await;
         assert_eq!((status, &answer["replayed"]), (200, &json!(0)), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn tests_of_links_are_kept_by_link_and_placement() {
+    let operator = Operator::start(None).await;
+    let link = |placement: &str| {
+        let link = json!({
+            "key": "go.brand.example/mugs", "destination": "https://shop.example/", "placement": placement,
+            "created_at": 1, "updated_at": 1,
+        });
+        let (by, shelf, key) = ("t".to_owned(), "link".to_owned(), "go.brand.example/mugs".to_owned());
+        crate::store::Entry { at: Time::from_secs(1), by, shelf, key, value: Some(link.to_string()), audited: true }
+    };
+    operator.admin.stores.book.write(vec![link("bio")]).await.expect("writes");
+    let run = |result| json!({ "by": "ci", "results": [{ "profile": "iphone", "step": "tag", "result": result, "note": "x" }] });
+    let (path, same) = ("/v1/links/go.brand.example%2Fmugs/qa", "/v1/links/MUGS/qa?host=go.brand.example");
+    assert_eq!(operator.get(path).await.0, 404, "not tested yet");
+    assert_eq!(operator.post(path, &run("pass")).await.0, 200);
+    let (status, answer) = operator.post(same, &run("fail")).await;
+    assert_eq!((status, &answer["result"], &answer["placement"]), (200, &json!("fail"), &json!("bio")), "{answer}");
+    let (_, matrix) = operator.get("/v1/qa").await;
+    let bio = json!({
+        "placement": "bio", "links": 1, "never_verified": 0, "failing": 1,
+        "verified_at": answer["verified_at"], "oldest_verified_at": answer["verified_at"],
+    });
+    assert_eq!((&matrix["placements"], &matrix["settings"]["tag_path"]), (&json!([bio]), &json!("/t.js")), "{matrix}");
+    operator.admin.stores.book.write(vec![link("email")]).await.expect("writes");
+    assert_eq!(operator.get(path).await.0, 404, "elsewhere it may be rewritten otherwise");
+    for bad in [
+        json!({}),
+        json!({ "results": [] }),
+        json!({ "by": "a@shop.example", "results": run("pass")["results"] }),
+        run("odd"),
+    ] {
+        assert_eq!(operator.post(path, &bad).await.0 / 100, 4, "{bad}");
+    }
+    assert_eq!(operator.post("/v1/links/other/qa", &run("pass")).await.0, 404);
 }

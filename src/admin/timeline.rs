@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::{
     delivery::State,
-    model::{ClickId, Failure, FailureClass, NewState, Outcome, SealedEvent, Time, Utm},
+    model::{ClickChoice, ClickId, Failure, FailureClass, IdentityKey, NewState, Outcome, SealedEvent, Time, Utm},
     store::{Cause, DeliveryHistory, Note, Step, Timeline},
 };
 
@@ -13,8 +13,19 @@ pub(super) fn render(timeline: &Timeline, admin: &Admin) -> Value {
     let event = &timeline.event;
     let deliveries: Vec<Value> = timeline.deliveries.iter().map(|history| delivery(event, history, admin)).collect();
     let mut shown = head(event);
+    shown["seen_by_browser"] = browser_saw(event, admin).map(|at| at.to_string()).into();
     shown["deliveries"] = deliveries.into();
     shown
+}
+
+/// When the visitor's browser told of the same conversion; `None` if it did not, or nobody may know.
+fn browser_saw(event: &SealedEvent, admin: &Admin) -> Option<Time> {
+    let transaction = event.transaction_id.as_ref().filter(|_| !event.name.is_change())?;
+    let key = IdentityKey::of_conversion(event.name.as_str(), transaction.as_str());
+    // One whose record is damaged is as good as unknown.
+    let (visitor, _) = admin.stores.visits.find_by(&[key]).ok()??;
+    let mut actions = visitor.actions.iter().filter(|action| action.transaction == Some(key.digest));
+    actions.next().map(|action| action.at)
 }
 
 /// What is told of an event wherever it is told.
@@ -33,9 +44,19 @@ pub(super) fn head(event: &SealedEvent) -> Value {
         "consent": event.consent,
         "attribution": {
             "clicks": clicks(&event.context.clicks),
+            "choices": event.context.choices.iter().map(choice).collect::<Vec<_>>(),
             "first": touch(&event.attribution.first),
             "last": touch(&event.attribution.last),
         },
+    })
+}
+
+/// What a destination's rule chose for a platform, and why.
+fn choice(choice: &ClickChoice) -> Value {
+    json!({
+        "platform": choice.platform, "click": choice.rule.credit, "window_days": choice.rule.window_s / 86_400,
+        "exclusive": choice.rule.exclusive, "clicked_at": choice.at.map(|at| at.to_string()), "reason": choice.reason,
+        "of": choice.of,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::{
 
 /// A person has few identifiers.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// Forgetting goes from a person's identifiers to the visitors, and on to what else is known of those; no further than this.
+/// Forgetting goes from a person's identifiers to the visitors, and on to what else is known of those: no further than this.
 const ROUNDS_MAX: usize = 10;
 
 /// `GET /v1/visitors/{id}`
@@ -152,45 +152,60 @@ fn list<T>(values: Option<OneOrMany<T>>) -> Vec<T> {
     values.map(OneOrMany::into_vec).unwrap_or_default()
 }
 
-/// Forgets everywhere. Events come first: if the store fails in the middle, the visitors that lead to the rest are still
-/// there for another try.
+/// What forgetting came to.
+#[derive(Default)]
+struct Sum {
+    visitors: u64,
+    clicks: u64,
+    events: u64,
+    skipped: u64,
+}
+
+/// Forgets everywhere.
 async fn forgotten(admin: &Admin, whom: Forget, by: &[&str]) -> Result<Value, Problem> {
     let Forget { visitors, keys } = whom;
-    let now = admin.clock.now();
-    let mut next: BTreeSet<VisitorId> = visitors.into_iter().chain(seen_with(admin, &keys).await?).collect();
-    let mut done = BTreeSet::new();
-    let (mut events, mut skipped, mut visitors) = (0, 0, 0);
-    for round in 0..ROUNDS_MAX {
+    let (mut next, mut sum) = (BTreeSet::from_iter(visitors), Sum::default());
+    // Deleting a visitor may bring an older one to light that was seen with the same identifier.
+    for round in 0..=ROUNDS_MAX {
+        next.extend(seen_with(admin, &keys).await?);
         let keys = if round == 0 { keys.clone() } else { Vec::new() };
         if next.is_empty() && keys.is_empty() {
             break;
         }
-        let forget = Forget { visitors: next.iter().cloned().collect(), keys };
-        let forgotten = admin.stores.events.forget(&forget, now).await?;
-        (events, skipped) = (events + forgotten.events, skipped + forgotten.skipped);
-        done.append(&mut next);
-        let named = forgotten.visitors.into_iter().filter(|id| !done.contains(id));
-        next.extend(named);
+        forget_persons(admin, std::mem::take(&mut next), keys, &mut sum).await?;
     }
-    done.append(&mut next);
-    for id in &done {
-        visitors += u64::from(context::forget(&admin.stores, id).await?);
-    }
-    // Deleting a visitor may bring an older one to light that was seen with the same identifier.
+    let Sum { visitors, clicks, events, skipped } = sum;
+    tracing::info!(by = by.join(" "), visitors, clicks, events, skipped, "a person was forgotten by the operator");
+    Ok(json!({ "visitors": visitors, "clicks": clicks, "events": events, "skipped": skipped }))
+}
+
+/// Forgets these visitors, the others that are the same persons, and those that their events name. Events come first: if the
+/// store fails in the middle, the visitors that lead to the rest are still there for another try.
+async fn forget_persons(
+    admin: &Admin,
+    mut next: BTreeSet<VisitorId>,
+    mut keys: Vec<IdentityKey>,
+    sum: &mut Sum,
+) -> Result<(), Problem> {
+    let (now, mut done) = (admin.clock.now(), BTreeSet::new());
     for _ in 0..ROUNDS_MAX {
-        let older = seen_with(admin, &keys).await?;
-        if older.is_empty() {
+        if next.is_empty() && keys.is_empty() {
             break;
         }
-        let forget = Forget { visitors: older.clone(), keys: Vec::new() };
+        let (stores, whose) = (admin.stores.clone(), next.clone());
+        let others = tokio::task::spawn_blocking(move || context::same_persons(&stores, &whose)).await;
+        let forget = Forget { visitors: next.iter().cloned().collect(), keys: std::mem::take(&mut keys) };
         let forgotten = admin.stores.events.forget(&forget, now).await?;
-        (events, skipped) = (events + forgotten.events, skipped + forgotten.skipped);
-        for id in &older {
-            visitors += u64::from(context::forget(&admin.stores, id).await?);
-        }
+        (sum.events, sum.skipped) = (sum.events + forgotten.events, sum.skipped + forgotten.skipped);
+        done.append(&mut next);
+        next.extend(others.map_err(|_| Problem::internal())??);
+        next.extend(forgotten.visitors);
+        next.retain(|id| !done.contains(id));
     }
-    tracing::info!(by = by.join(" "), visitors, events, skipped, "a person was forgotten by the operator");
-    Ok(json!({ "visitors": visitors, "events": events, "skipped": skipped }))
+    done.append(&mut next);
+    let forgotten = context::forget(&admin.stores, &done).await?;
+    (sum.visitors, sum.clicks) = (sum.visitors + forgotten.visitors, sum.clicks + forgotten.clicks);
+    Ok(())
 }
 
 /// The visitors that these keys lead to.

@@ -9,7 +9,7 @@ use crate::{
     context,
     delivery::Place,
     model::{Clock, DestinationId, FailureClass, Outcome, Time},
-    store::{Counts, Ended, Health, StoreError, Stores},
+    store::{self, Counts, Ended, Health, StoreError, Stores},
     telemetry::{self, Observed},
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// Deletes what is past its retention, brings a store that failed back, and keeps what is shown up to date.
-    pub(super) async fn maintain(self, visits: Duration, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    pub(super) async fn maintain(self, kept: store::Config, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
         let stores = &self.stores;
         let mut dead = DeadLetters::default();
         let mut warned_at: Option<Time> = None;
@@ -73,13 +73,27 @@ impl Upkeep {
             if stores.visits.health() != Health::Ok {
                 let _still_failing = stores.visits.recover().await;
             }
+            self.look_at_clicks().await;
             rounds += 1;
             if rounds.is_multiple_of(RETAIN_ROUNDS) {
                 let now = self.clock.now();
                 warn_on_error("retention of events", stores.events.retain(now)).await;
-                warn_on_error("retention of visitors", context::retain(stores, now.minus(visits))).await;
+                warn_on_error("retention of visitors", context::retain(stores, now.minus(kept.visits))).await;
+                let (clicks, before) = (Arc::clone(&stores.clicks), now.minus(kept.clicks));
+                warn_on_error("retention of clicks", off_the_runtime(move || clicks.retain(before))).await;
             }
         }
+    }
+
+    /// Brings the rows of clicks back after a failure, and shows whether they work. They hold up nothing else: a sale is
+    /// taken without them.
+    async fn look_at_clicks(&self) {
+        let clicks = Arc::clone(&self.stores.clicks);
+        if clicks.health() != Health::Ok {
+            let _still_failing = off_the_runtime(move || clicks.recover()).await;
+        }
+        let failed = self.stores.clicks.health() != Health::Ok;
+        self.stores.events.metrics().clicks_failed.set(i64::from(failed));
     }
 
     /// Counts everything on disk from time to time, and is loud when that is not what the balance says.
@@ -227,6 +241,12 @@ fn difference(a: Counts, b: Counts) -> u64 {
     let list = |counts: Counts| [counts.delivered, counts.skipped, counts.dead, counts.expired, counts.queued];
     let differences = list(a).into_iter().zip(list(b)).map(|(a, b)| a.abs_diff(b));
     differences.max().unwrap_or_default()
+}
+
+/// Does work that blocks beside the threads of the runtime.
+async fn off_the_runtime(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(StoreError::Unavailable("it ended before it was done".into())))
 }
 
 async fn warn_on_error<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) {

@@ -3,12 +3,18 @@
 
 mod allowed;
 mod cookies;
+mod country;
+pub mod privacy_page;
+pub mod redirect;
 mod sites;
 mod tag;
+mod truth;
 mod visits;
 mod wire;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+pub use country::{Attribution, Countries, GeoError};
 
 use axum::Router;
 use prometheus_client::{

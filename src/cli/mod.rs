@@ -14,10 +14,12 @@ mod destinations;
 mod events;
 mod health;
 mod import;
+mod links;
 mod preview;
 mod reconcile;
 mod relay;
 mod replay;
+mod report;
 mod sandbox;
 mod serve;
 mod table;
@@ -69,6 +71,12 @@ enum Command {
     Replay(replay::Arguments),
     /// Take what the webhooks of a shop did not bring, through the shop's API
     Reconcile(reconcile::Arguments),
+    /// Make, change and count tracked links, and keep their UTM values in order
+    #[command(subcommand)]
+    Links(links::Arguments),
+    /// What came of links and visits, as tables
+    #[command(subcommand)]
+    Report(report::Arguments),
     /// Look at visitors, and forget people
     #[command(subcommand)]
     Visitors(visitors::Arguments),
@@ -98,6 +106,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Destinations(arguments) => destinations::run(arguments).await,
             Command::Replay(arguments) => replay::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
+            Command::Links(arguments) => links::run(arguments).await,
+            Command::Report(arguments) => report::run(arguments).await,
             Command::Visitors(arguments) => visitors::run(arguments).await,
             Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,

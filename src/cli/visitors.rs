@@ -77,12 +77,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
             let answer = relay.post("/v1/visitors/forget", &body.into()).await?;
             if !relay.printed(&answer)? {
-                if answer["visitors"] == 0 && answer["events"] == 0 {
+                if ["visitors", "clicks", "events"].iter().all(|what| answer[what] == 0) {
                     println!("nothing that is stored leads to this person");
                 } else {
                     println!(
-                        "forgotten: {} visitors, who it is in {} events; {} deliveries that waited are skipped",
-                        answer["visitors"], answer["events"], answer["skipped"]
+                        "forgotten: {} visitors, who it is in {} events and {} clicks; {} deliveries that waited are skipped",
+                        answer["visitors"], answer["events"], answer["clicks"], answer["skipped"]
                     );
                 }
                 println!("rows that are in import files already stay there; delete those files if they have to go too");

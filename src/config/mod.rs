@@ -12,7 +12,7 @@ use crate::{
     capture, delivery,
     destinations::{Destination, OnUnknownConsent},
     intake,
-    model::{DestinationName, EventName, Secret, SourceName},
+    model::{ClickRule, DestinationName, EventName, Secret, SourceName},
     pipeline, store,
     telemetry::LogFormat,
 };
@@ -24,6 +24,8 @@ pub const DEFAULT: &str = include_str!("../../config/default.toml");
 pub struct Config {
     /// The public listener.
     pub public: SocketAddr,
+    /// How the outside reaches the public one.
+    pub public_url: Option<String>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// What the admin listener asks for.
@@ -65,6 +67,8 @@ pub struct DestinationConfig {
     pub concurrency: Option<usize>,
     /// It gets only what its operator hands over from that destination.
     pub fallback_for: Option<DestinationName>,
+    /// Which of the visitor's clicks it takes.
+    pub click: ClickRule,
 }
 
 #[cfg(test)]

@@ -13,13 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Config, DestinationConfig};
 use crate::{
+    attribution::{CLICK_WINDOW, DEFAULT_RULE},
     capture, delivery,
-    destinations::{Common, OnUnknownConsent, REGISTRY},
+    destinations::{Chosen, Common, OnUnknownConsent, REGISTRY},
     intake::{
         self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
-    model::{Currency, DestinationName, EventName, Problem, Settings, SourceName},
+    model::{ClickRule, Credit, Currency, DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
     store,
@@ -61,6 +62,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         let kept = DAY..=DAY * 3650;
         store.dedupe = days(section, "dedupe", kept.clone());
         store.visits = days(section, "visits", kept.clone());
+        store.clicks = days(section, "clicks", kept.clone());
         store.delivered = days(section, "delivered", kept.clone());
         store.dead_letters = days(section, "dead_letters", kept);
     });
@@ -98,7 +100,8 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         }
         destination(section, name, &files, &sources)
     });
-    let destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    let mut destinations: Option<Vec<DestinationConfig>> = destinations.into_iter().collect();
+    destinations.iter_mut().for_each(|all| choose_apart(all));
     for (name, problem) in destinations.iter().flat_map(|all| fallbacks(all)) {
         settings.problem(&format!("destinations.{name}.fallback_for"), problem);
     }
@@ -106,6 +109,7 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     match (public, admin, capture, destinations) {
         (Some(public), Some(admin), Some(capture), Some(destinations)) if problems.is_empty() => Ok(Config {
             public,
+            public_url,
             admin,
             admin_token,
             store,
@@ -118,6 +122,14 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
             destinations,
         }),
         _ => Err(problems),
+    }
+}
+
+/// Where destinations choose clicks by different rules, each is to see its own alone.
+fn choose_apart(destinations: &mut [DestinationConfig]) {
+    let alike = destinations.windows(2).all(|pair| pair[0].click == pair[1].click);
+    for config in destinations.iter_mut().filter(|_| !alike) {
+        config.destination = Arc::new(Chosen::new(Arc::clone(&config.destination), config.click));
     }
 }
 
@@ -161,6 +173,7 @@ fn store_section(section: &mut Settings) -> store::Config {
         path: path.into(),
         dedupe: DAY,
         visits: DAY,
+        clicks: DAY,
         delivered: DAY,
         dead_letters: DAY,
         queue_max: section.number("queue_max", 1..=1_000_000_000).unwrap_or(1),
@@ -327,6 +340,7 @@ fn destination(
         Some(descriptor) if descriptor.kind != "file" => section.number("concurrency", 1..=64),
         _ => None,
     };
+    let click = click_rule(section);
     let events = events(section);
     let mut rest = section.rest();
     let descriptor = descriptor?;
@@ -347,12 +361,27 @@ fn destination(
             on_unknown_consent: on_unknown_consent.unwrap_or_default(),
             concurrency,
             fallback_for,
+            click,
         }),
         Err(problems) => {
             section.problems_of_rest(problems);
             None
         }
     }
+}
+
+/// Which of the visitor's clicks a destination takes.
+fn click_rule(section: &mut Settings) -> ClickRule {
+    let credit = section.parsed("click", "last, first or last_paid", |text| match text {
+        "last" => Some(Credit::Last),
+        "first" => Some(Credit::First),
+        "last_paid" => Some(Credit::LastPaid),
+        _ => None,
+    });
+    let window = section.duration("click_window", HOUR..=CLICK_WINDOW).unwrap_or(CLICK_WINDOW);
+    let exclusive = section.optional_flag("click_exclusive", false);
+    let window_s = u32::try_from(window.as_secs()).unwrap_or(DEFAULT_RULE.window_s);
+    ClickRule { credit: credit.unwrap_or_default(), window_s, exclusive }
 }
 
 fn events(section: &mut Settings) -> BTreeMap<EventName, String> {

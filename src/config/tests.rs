@@ -226,6 +226,7 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         [retention]
         dedupe = "1h"
         visits = "9999d"
+        clicks = 90
         delivered = true
         dead_letters = ["30d"]
         [capture]
@@ -270,6 +271,7 @@ fn everything_wrong_is_said_at_once_with_its_key() {
         "store.cache_mib",
         "retention.dedupe",
         "retention.visits",
+        "retention.clicks",
         "retention.delivered",
         "retention.dead_letters",
         "intake.default_country",
@@ -338,7 +340,7 @@ fn one_problem_is_one_line_that_says_what_would_be_right() {
 #[test]
 fn a_misspelled_key_of_a_destination_is_told_the_shared_ones_too() {
     let expected = "destinations.out.source: is not a key here; known: name, kind, sources, on_unknown_consent, \
-                    hold_after_click, fallback_for, events, format, path, keep, username, password";
+                    hold_after_click, fallback_for, click, click_window, click_exclusive, events, format, path, keep, username, password";
     assert_eq!(told(&format!("{FILE}source = ['shop']"), &[]), [expected]);
 }
 

@@ -1,9 +1,14 @@
 //! Visitors as the pipeline asks for them: remember what was seen, find who an event belongs to, forget.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use crate::{
     model::{IdentityKey, IdentityKind, JoinedBy, Observation, Time, Visitor, VisitorId},
     store::{StoreError, Stores},
 };
+
+/// Visitors looked at in one step when all are.
+const VISITORS_AT_ONCE: usize = 1000;
 
 /// The visitor an event belongs to, and how it was found.
 #[derive(Debug)]
@@ -69,12 +74,51 @@ pub async fn remember(stores: &Stores, seen: Observation) -> Result<(), StoreErr
     stores.visits.remember(vec![seen]).await
 }
 
-/// Deletes a visitor with all its identifiers. Whether there was one.
+/// The other visitors that are the same persons as these: those that they name, and those that name them. Reads every visitor;
+/// blocks.
 ///
 /// # Errors
 /// Of the store.
-pub async fn forget(stores: &Stores, id: &VisitorId) -> Result<bool, StoreError> {
-    stores.visits.forget(id).await
+pub fn same_persons(stores: &Stores, ids: &BTreeSet<VisitorId>) -> Result<BTreeSet<VisitorId>, StoreError> {
+    let mut others = BTreeSet::new();
+    for id in ids {
+        others.extend(sound(stores.visits.find(id))?.map(|visitor| visitor.linked).unwrap_or_default());
+    }
+    // A visitor names only some of the others, and those only if they were there already.
+    let mut last: Option<VisitorId> = None;
+    while !ids.is_empty() {
+        let page = stores.visits.page(last.as_ref(), VISITORS_AT_ONCE)?;
+        let Some(visitor) = page.last() else { break };
+        last = Some(visitor.id.clone());
+        let named = |visitor: &Visitor| visitor.linked.iter().any(|other| ids.contains(other));
+        others.extend(page.into_iter().filter(named).map(|visitor| visitor.id));
+    }
+    Ok(others.difference(ids).cloned().collect())
+}
+
+/// How much was forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Visitors that are deleted.
+    pub visitors: u64,
+    /// Requests for tracked links that do not tell any more who made them.
+    pub clicks: u64,
+}
+
+/// Deletes visitors with all their identifiers, and takes who it was out of what they clicked. That comes first: while it
+/// fails, what leads to them is still there.
+///
+/// # Errors
+/// Of the stores.
+pub async fn forget(stores: &Stores, ids: &BTreeSet<VisitorId>) -> Result<Forgotten, StoreError> {
+    let (rows, visitors) = (Arc::clone(&stores.clicks), ids.iter().cloned().collect::<Vec<_>>());
+    let clicks = tokio::task::spawn_blocking(move || rows.forget(&visitors)).await;
+    let clicks = clicks.unwrap_or_else(|_| Err(StoreError::Unavailable("forgetting clicks ended early".into())))?;
+    let mut forgotten = Forgotten { visitors: 0, clicks };
+    for id in ids {
+        forgotten.visitors += u64::from(stores.visits.forget(id).await?);
+    }
+    Ok(forgotten)
 }
 
 /// Deletes visitors not seen since `before`. Returns how many.

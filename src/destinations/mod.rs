@@ -2,6 +2,7 @@
 //! pure: `delivery` owns the network, the files, the clock and the retries. The recipe for a new one is in
 //! CONTRIBUTING.md.
 
+mod chosen;
 pub mod data_manager;
 pub mod files;
 pub mod ga4;
@@ -13,6 +14,8 @@ pub mod versions;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+
+pub use chosen::Chosen;
 
 pub use crate::model::Problem;
 use crate::model::{

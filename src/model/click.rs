@@ -115,3 +115,66 @@ impl Cookies {
         }
     }
 }
+
+/// Which of a visitor's clicks on a platform's ads gets the credit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credit {
+    /// The newest.
+    #[default]
+    Last,
+    /// The oldest.
+    First,
+    /// The newest that was paid for: Meta puts its click id on links that nobody paid for, too.
+    LastPaid,
+}
+
+/// By what a destination chooses a click: `click`, `click_window` and `click_exclusive` of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClickRule {
+    /// Which.
+    pub credit: Credit,
+    /// Clicks that are older than this at the conversion, in seconds, are none.
+    pub window_s: u32,
+    /// Whether it goes without when another platform was clicked later.
+    pub exclusive: bool,
+}
+
+/// Why a click was chosen, or none was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChoiceReason {
+    /// It came on the event itself.
+    OnEvent,
+    /// It is the only one.
+    Only,
+    /// It is the newest of several.
+    Newest,
+    /// It is the oldest of several.
+    Oldest,
+    /// It is the newest that was paid for.
+    NewestPaid,
+    /// None: all of them were paid by nobody.
+    NonePaid,
+    /// None: all of them are older than the window.
+    Stale,
+    /// None: all of them came after the conversion.
+    Later,
+    /// None: another platform was clicked later.
+    OtherPlatform,
+}
+
+/// What a rule chose for one platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClickChoice {
+    /// The rule.
+    pub rule: ClickRule,
+    /// The platform, by the first of its kinds of click ids.
+    pub platform: ClickKind,
+    /// When the chosen click was; `None` if there is none.
+    pub at: Option<Time>,
+    /// Why.
+    pub reason: ChoiceReason,
+    /// How many clicks of this platform were looked at.
+    pub of: u16,
+}

@@ -6,8 +6,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    ClickId, Consent, Cookies, EventId, Money, RawUser, SealedUser, Sensitive, SourceName, Time, TransactionId, Utm,
-    VisitorId,
+    ClickChoice, ClickId, Consent, Cookies, EventId, Money, RawUser, SealedUser, Sensitive, SourceName, Time,
+    TransactionId, Utm, VisitorId,
 };
 
 /// The name of a conversion or step: a GA4 recommended name, or a custom `[a-z][a-z0-9_]{0,39}`.
@@ -266,10 +266,12 @@ pub struct Context {
     pub url: Option<Sensitive<String>>,
     /// Where from, free of contact data.
     pub referrer: Option<Sensitive<String>>,
-    /// Click identifiers inside their windows: at most one click for each platform.
+    /// Click identifiers inside their windows: of each platform the click that each of the destinations' rules chose.
     pub clicks: Vec<ClickId>,
     /// Platform cookies.
     pub cookies: Cookies,
+    /// Which click each rule chose for each platform, and why. Empty without a visitor: what came on the event goes along.
+    pub choices: Vec<ClickChoice>,
 }
 
 /// How the visitor was found.
@@ -397,6 +399,7 @@ impl SealedEvent {
         self.context.cookies.fill_from(&other.context.cookies);
         if self.context.clicks.is_empty() {
             self.context.clicks.clone_from(&other.context.clicks);
+            self.context.choices.clone_from(&other.context.choices);
         }
         if self.items.is_empty() {
             self.items.clone_from(&other.items);

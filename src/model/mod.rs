@@ -14,7 +14,7 @@ mod settings;
 mod time;
 mod visit;
 
-pub use click::{ClickId, ClickKind, Cookies};
+pub use click::{ChoiceReason, ClickChoice, ClickId, ClickKind, ClickRule, Cookies, Credit};
 pub use consent::{Choice, Consent};
 pub use delivery::{
     Attempt, DestinationId, Failure, FailureClass, FileMark, NewDelivery, NewEvent, NewState, Outcome, SkipReason,

@@ -1,5 +1,7 @@
 //! What every engine has to do, as one suite. Each engine's tests call [`suite`]; a new engine passes it before it is used.
 
+pub mod book;
+pub mod clicks;
 mod steering;
 
 use std::{future::Future, time::Duration};
@@ -20,6 +22,7 @@ pub fn config(path: &std::path::Path) -> Config {
         path: path.to_owned(),
         dedupe: days(30),
         visits: days(90),
+        clicks: days(90),
         delivered: days(30),
         dead_letters: days(90),
         queue_max: 1_000_000,

@@ -1,4 +1,4 @@
-//! The engine for tests: the same journal on a disk that is simulated, and visitors in a map. The disk can fail, fill up,
+//! The engine for tests: the same journal and the same book on a disk that is simulated, visitors and clicks in maps. The disk can fail, fill up,
 //! and lose power: then what was written and not synced is gone.
 
 use std::{
@@ -11,6 +11,8 @@ use async_trait::async_trait;
 
 use super::{
     Config, Health, StoreError, Stores, VisitStore,
+    book::FileBook,
+    clicks::MemoryClicks,
     journal::{
         Journal,
         disk::{Disk, DiskFile},
@@ -18,13 +20,20 @@ use super::{
 };
 use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
 
-/// Opens both stores in memory.
+/// Opens all stores in memory.
 ///
 /// # Errors
 /// None in practice: the simulated disk works until it is told otherwise.
 pub fn open(disk: SimulatedDisk, config: Config) -> Result<Stores, StoreError> {
-    let events = Journal::open(Arc::new(disk), config)?;
-    Ok(Stores { events: Arc::new(events), visits: Arc::new(Visitors::default()) })
+    let disk = Arc::new(disk);
+    let book = FileBook::open(disk.clone())?;
+    let events = Journal::open(disk, config)?;
+    Ok(Stores {
+        events: Arc::new(events),
+        visits: Arc::new(Visitors::default()),
+        book: Arc::new(book),
+        clicks: Arc::new(MemoryClicks::default()),
+    })
 }
 
 /// A directory in memory. Clones are the same disk.

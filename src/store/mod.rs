@@ -1,4 +1,5 @@
-//! What is durable: events with their deliveries, and visitors. Traits first; the engines are below them.
+//! What is durable: events with their deliveries, visitors, the book of links, and rows of clicks. Traits first; the engines
+//! are below them.
 //!
 //! The calls are coarse and batch-shaped, and deliveries are leased, not popped, so that a SQL engine shared by several
 //! relays can stand behind the same traits. Every engine passes [`conformance`].
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use prometheus_client::{
     metrics::{
         counter::Counter,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -23,6 +25,7 @@ use crate::model::{
 pub mod book;
 pub mod clicks;
 pub mod conformance;
+mod frame;
 pub mod journal;
 pub mod memory;
 pub mod sled;
@@ -44,6 +47,8 @@ pub struct Config {
     pub dedupe: Duration,
     /// How long visitors are kept after they were last seen.
     pub visits: Duration,
+    /// How long rows of clicks are kept, by whole days.
+    pub clicks: Duration,
     /// How long events are kept after their last delivery ended.
     pub delivered: Duration,
     /// How long events are kept that have a dead letter.
@@ -443,13 +448,17 @@ pub trait VisitStore: Send + Sync {
     async fn recover(&self) -> Result<(), StoreError>;
 }
 
-/// Both stores of one engine.
+/// All stores of one engine.
 #[derive(Clone)]
 pub struct Stores {
     /// Events and deliveries.
     pub events: Arc<dyn EventStore>,
     /// Visitors.
     pub visits: Arc<dyn VisitStore>,
+    /// Links, and what else people decide while the relay runs.
+    pub book: Arc<dyn Book>,
+    /// Requests for links.
+    pub clicks: Arc<dyn ClickStore>,
 }
 
 /// What a store measures of itself.
@@ -463,6 +472,8 @@ pub struct Metrics {
     pub batch: Histogram,
     /// Seconds from writing to the end of the sync.
     pub flush: Histogram,
+    /// Whether rows of clicks cannot be written: 1, else 0.
+    pub clicks_failed: Gauge,
 }
 
 impl Default for Metrics {
@@ -472,6 +483,7 @@ impl Default for Metrics {
             bytes: Counter::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             flush: Histogram::new(exponential_buckets(0.000_1, 3.0, 10)),
+            clicks_failed: Gauge::default(),
         }
     }
 }
@@ -484,5 +496,7 @@ impl Metrics {
         store.register("written_bytes", "Bytes appended to the event journal", self.bytes.clone());
         store.register("commit_requests", "Requests that one durable write served", self.batch.clone());
         store.register("flush_seconds", "Time from writing to the end of the sync", self.flush.clone());
+        let help = "1 while rows of clicks cannot be written; events and visits are taken all the same";
+        store.register("clicks_failed", help, self.clicks_failed.clone());
     }
 }

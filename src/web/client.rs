@@ -22,7 +22,9 @@ impl Network {
         (prefix <= bits).then_some(Self { address, prefix })
     }
 
-    fn holds(&self, other: IpAddr) -> bool {
+    /// Whether `other` is in it.
+    #[must_use]
+    pub fn holds(&self, other: IpAddr) -> bool {
         let bits = |address: IpAddr| match address {
             IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
             IpAddr::V6(v6) => (v6.to_bits(), 128),
@@ -59,7 +61,10 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether what the headers of a connection from this address say is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.holds(address))
     }
 }

@@ -147,6 +147,12 @@ impl Problem {
         Self::new(404, "/problems/not-found", "Not found", detail.into())
     }
 
+    /// There was something here, and there is no more.
+    #[must_use]
+    pub fn gone(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(410, "/problems/gone", "Gone", detail.into())
+    }
+
     /// The path takes other methods.
     #[must_use]
     pub const fn method_not_allowed() -> Self {

@@ -48,7 +48,7 @@ pub(crate) fn found(bytes: &[u8]) -> Vec<&'static str> {
     NEEDLES.into_iter().filter(within).collect()
 }
 
-fn files(directory: &Path, list: &mut Vec<PathBuf>) {
+pub(crate) fn files(directory: &Path, list: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("reads").map(|entry| entry.expect("reads").path()) {
         if entry.is_dir() { files(&entry, list) } else { list.push(entry) }
     }

@@ -16,6 +16,7 @@ mod live;
 mod mapped;
 mod meta_api;
 mod operator;
+mod qa;
 mod segment;
 mod smuggled;
 mod support;

@@ -1,12 +1,27 @@
 //! What the operator does with a running relay, over the admin listener and on the command line.
 
-use std::{process::Command, time::Instant};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use conversion_relay::sandbox::{Fault, FaultMode, Platform};
+use conversion_relay::{
+    model::{Clock, SystemClock},
+    sandbox::{Fault, FaultMode, Platform},
+    store::{
+        ClickStore,
+        clicks::FileClicks,
+        conformance::clicks::{all, click},
+    },
+};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::support::{PATIENCE, Platforms, Relay, Setup};
+use crate::{
+    leaks::files,
+    support::{PATIENCE, Platforms, Relay, Setup},
+};
 
 /// A file that stands in for `meta`.
 const SPARE: &str = r#"
@@ -366,7 +381,7 @@ async fn a_person_is_forgotten_everywhere_and_the_counts_stay() {
     let (ok, text) = run(&relay, &["visitors", "show", "v-ada"]);
     assert!(ok && text.contains("email (1)") && !text.contains("shop.example/?"), "{text}");
     let (ok, text) = run(&relay, &["visitors", "forget", "--email", "ADA@shop.example"]);
-    assert!(ok && text.contains("forgotten: 1 visitors, who it is in 2 events; 1 deliveries"), "{text}");
+    assert!(ok && text.contains("forgotten: 1 visitors, who it is in 2 events and 0 clicks; 1 deliveries"), "{text}");
     assert_eq!(
         relay.client.get(format!("{}/v1/visitors/v-ada", relay.admin)).send().await.expect("answers").status(),
         404
@@ -377,6 +392,57 @@ async fn a_person_is_forgotten_everywhere_and_the_counts_stay() {
     assert_eq!(delivery(&relay, "bob", "meta").await["state"], "delivered");
     balanced(&relay).await;
     assert!(!setup.log().to_lowercase().contains("ada@shop"), "not in the log either");
+}
+
+/// Files that hold this text, but for import files: what is in those stays there.
+fn holding(setup: &Setup, text: &str) -> Vec<PathBuf> {
+    let mut list = Vec::new();
+    files(&setup.data(), &mut list);
+    let holds = |file: &PathBuf| {
+        let bytes = std::fs::read(file).expect("reads");
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    list.into_iter().filter(|file| !file.starts_with(setup.data().join("files")) && holds(file)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_on_disk_names_the_visitors_of_a_person_who_was_forgotten() {
+    let platforms = Platforms::start().await;
+    let setup = Setup::new(&platforms.destinations());
+    let [ada, also_ada, bob] = ["visitor-of-ada-1", "visitor-of-ada-2", "visitor-of-bob"];
+    let clicks = FileClicks::open(&setup.data().join("clicks")).expect("opens");
+    let now = SystemClock.now();
+    let ago = |days: u64| now.minus(Duration::from_secs(days * 86_400));
+    let rows = [(1, ago(20), ada), (2, ago(20), bob), (3, ago(2), also_ada), (4, now, ada)];
+    clicks.append(&rows.map(|(n, at, whose)| click(n, at, Some(whose)))).expect("appends");
+    drop(clicks);
+    let relay = setup.start();
+    // Two browsers, and an event that names the first.
+    for (visitor, email) in [(ada, "ada"), (also_ada, "ada"), (bob, "bob")] {
+        let user = json!({"email": format!("{email}@shop.example")});
+        let visit = json!({"visitor_id": visitor, "url": "https://shop.example/?gclid=G-1", "user": user});
+        assert_eq!(relay.post("/v1/visits", &visit).await.0, 200);
+    }
+    let mut bought = purchase("o-1", Some("5"));
+    bought["visitor_id"] = ada.into();
+    accept(&relay, &bought).await;
+    relay.settled().await;
+    assert!(holding(&setup, "visitor-of-ada").len() >= 4, "is there before");
+
+    let (ok, text) = run(&relay, &["visitors", "forget", also_ada]);
+    assert!(ok && text.contains("forgotten: 2 visitors, who it is in 1 events and 3 clicks; 0 deliveries"), "{text}");
+    let left = holding(&setup, "visitor-of-ada");
+    assert!(left.iter().all(|file| file.starts_with(setup.data().join("visitors"))), "until the next start: {left:?}");
+    let (ok, text) = run(&relay, &["visitors", "forget", ada]);
+    assert!(ok && text.contains("nothing that is stored leads to this person"), "{text}");
+    assert!(relay.terminate());
+    let relay = setup.start();
+    assert_eq!(holding(&setup, "visitor-of-ada"), Vec::<PathBuf>::new());
+    assert!(holding(&setup, "visitor-of-bob").len() >= 2, "the others stay");
+    assert!(relay.terminate());
+    let clicks = all(&FileClicks::open(&setup.data().join("clicks")).expect("opens"));
+    let whose: Vec<_> = clicks.iter().map(|row| row.visitor_id.as_ref().map(|id| id.as_str().to_owned())).collect();
+    assert_eq!(whose, [None, None, Some(bob.to_owned()), None], "the rows are still counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,6 +120,7 @@ fn full() -> SealedEvent {
                 ga_client_id: Some("1.2".into()),
                 ga_session_id: Some("3".into()),
             },
+            choices: Vec::new(),
         },
         consent: Consent { ad_user_data: Choice::Granted, ad_personalization: Choice::Denied },
         properties: Properties::new(properties.as_object().expect("an object")).expect("JSON"),

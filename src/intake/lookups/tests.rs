@@ -71,7 +71,16 @@ fn desk_of(
     let table = "format = \"jsonl\"\npath = \"unused\"".parse().expect("TOML");
     let destination = (kind.build)(common, table).unwrap_or_else(|problems| panic!("{problems:?}")).into();
     let events = [purchase, refund].into();
-    let route = Route { name, id: ids[0], destination, events, sources: None, on_unknown_consent, fallback: false };
+    let route = Route {
+        name,
+        id: ids[0],
+        destination,
+        events,
+        sources: None,
+        on_unknown_consent,
+        fallback: false,
+        click: crate::attribution::DEFAULT_RULE,
+    };
     let clock = Arc::new(MockClock::at(NOW));
     let config = pipeline::Config { default_country: None, wait_for_visit: Duration::from_secs(30) };
     let outcomes = delivery::Metrics::default();

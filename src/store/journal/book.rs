@@ -404,9 +404,9 @@ impl Book {
     pub(super) fn restore(bytes: &[u8]) -> Option<(Self, u32)> {
         let frame = record::frame(bytes)?;
         let (version, body) = frame.get(record::HEADER_BYTES..)?.split_first()?;
-        let snapshot: Snapshot<Tracked> = match version {
+        let snapshot: Snapshot<Tracked> = match *version {
             1 => postcard::from_bytes::<SnapshotV1>(body).ok()?.into(),
-            2 => postcard::from_bytes(body).ok()?,
+            2 | record::VERSION => postcard::from_bytes(body).ok()?,
             _ => return None,
         };
         let mut waiting: HashMap<Awaited, Vec<Place>> = HashMap::new();

@@ -17,6 +17,7 @@ mod queue;
 mod record;
 mod segments;
 mod v1;
+mod v2;
 
 use std::{
     cell::Cell,

@@ -1,24 +1,23 @@
-//! Records as they lie in a segment: `length u32 | crc32 u32 | version u8 | postcard`, integers little-endian. The length
-//! counts what follows the checksum; the checksum is over the same bytes.
+//! Records as they lie in a segment: framed as `store/frame.rs` says, in postcard.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::v1::RecordV1;
+use super::{v1::RecordV1, v2::RecordV2};
+pub(super) use crate::store::frame::{HEADER_BYTES, frame, frame_bytes};
 use crate::{
     model::{
         Attempt, Awaited, DestinationId, EventName, FileMark, IdentityKey, JoinedBy, NewDelivery, NewState, Outcome,
         SealedEvent, Time, TransactionId,
     },
-    store::{Answer, Cause, Counts, Exhibit, OperatorPause, Step},
+    store::{
+        Answer, Cause, Counts, Exhibit, OperatorPause, Step,
+        frame::{begin, seal},
+    },
 };
 
 /// The form that is written. Older ones stay readable: `decode` knows every form that was ever released.
-pub(super) const VERSION: u8 = 2;
-/// Bytes before the version byte.
-pub(super) const HEADER_BYTES: usize = 8;
-/// No record is larger; a length over this is damage.
-pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
+pub(super) const VERSION: u8 = 3;
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,40 +149,15 @@ pub(super) fn encode_padded(record: &Record, length: usize) -> Option<Vec<u8>> {
 
 /// A whole frame around `record`.
 pub(super) fn encode<R: Serialize>(record: &R) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(1024);
-    frame.extend_from_slice(&[0; HEADER_BYTES]);
-    frame.push(VERSION);
-    seal(postcard::to_extend(record, frame).expect("writing into memory cannot fail"))
-}
-
-/// Writes length and checksum into a frame.
-fn seal(mut frame: Vec<u8>) -> Vec<u8> {
-    let length = u32::try_from(frame.len() - HEADER_BYTES).expect("a record is bounded by the request's size");
-    let checksum = crc32fast::hash(&frame[HEADER_BYTES..]);
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame[4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    frame
-}
-
-/// The bytes of the frame that starts `bytes`, header included, if it is whole and its checksum holds.
-pub(super) fn frame(bytes: &[u8]) -> Option<&[u8]> {
-    let length = frame_bytes(bytes)?;
-    let frame = bytes.get(..length)?;
-    let checksum = u32::from_le_bytes(frame[4..HEADER_BYTES].try_into().ok()?);
-    (crc32fast::hash(&frame[HEADER_BYTES..]) == checksum).then_some(frame)
-}
-
-/// How long the frame that starts `bytes` says it is, header included.
-pub(super) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
-    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    (1..=RECORD_BYTES_MAX).contains(&length).then_some(length + HEADER_BYTES)
+    seal(postcard::to_extend(record, begin(VERSION)).expect("writing into memory cannot fail"))
 }
 
 /// Reads what a checked frame holds; `None` if this build does not know its version.
 pub(super) fn decode(frame: &[u8]) -> Option<Record> {
-    match frame.get(HEADER_BYTES)? {
+    match *frame.get(HEADER_BYTES)? {
         1 => postcard::from_bytes::<RecordV1>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
-        2 => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
+        2 => postcard::from_bytes::<RecordV2>(&frame[HEADER_BYTES + 1..]).ok().map(Record::from),
+        VERSION => postcard::from_bytes(&frame[HEADER_BYTES + 1..]).ok(),
         _ => None,
     }
 }

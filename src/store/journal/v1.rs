@@ -2,12 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{book::Place, record::Record};
+use super::{book::Place, record::Record, v2::SealedEventV2};
 use crate::{
-    model::{
-        Attempt, Awaited, DestinationId, Failure, FailureClass, FileMark, NewDelivery, Outcome, SealedEvent,
-        SkipReason, Time,
-    },
+    model::{Attempt, Awaited, DestinationId, Failure, FailureClass, FileMark, NewDelivery, Outcome, SkipReason, Time},
     store::{Counts, Step},
 };
 
@@ -18,13 +15,13 @@ pub(super) enum RecordV1 {
         missed: Vec<(DestinationId, u64)>,
     },
     Accepted {
-        event: SealedEvent,
+        event: SealedEventV2,
         deliveries: Vec<NewDelivery>,
         waits_for: Option<Awaited>,
     },
     Changed {
         place: u64,
-        event: SealedEvent,
+        event: SealedEventV2,
         deliveries: Vec<NewDelivery>,
         deadlines: Vec<(DestinationId, Time)>,
         _pending: u16,
@@ -65,9 +62,11 @@ impl From<RecordV1> for Record {
     fn from(old: RecordV1) -> Self {
         match old {
             RecordV1::Destinations { names, missed } => Self::Destinations { names, missed },
-            RecordV1::Accepted { event, deliveries, waits_for } => Self::Accepted { event, deliveries, waits_for },
+            RecordV1::Accepted { event, deliveries, waits_for } => {
+                Self::Accepted { event: event.into(), deliveries, waits_for }
+            }
             RecordV1::Changed { place, event, deliveries, deadlines, completed, .. } => {
-                Self::Changed { place, event, deliveries, deadlines, completed }
+                Self::Changed { place, event: event.into(), deliveries, deadlines, completed }
             }
             RecordV1::Settled { destination, at, attempt, steps, mark } => {
                 let steps = steps.into_iter().map(|(place, step)| (place, step.into())).collect();

@@ -29,6 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Config, Health, StoreError, Stores, VisitStore,
+    book::FileBook,
+    clicks::FileClicks,
     journal::{Journal, disk::Directory},
 };
 use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
@@ -58,7 +60,14 @@ pub fn open(config: &Config) -> Result<Stores, StoreError> {
     let visits = Visitors::open(&config.path.join("visitors"), config.cache_bytes)?;
     let disk = Directory::open(&config.path.join("events")).map_err(|error| failed(&error))?;
     let events = Journal::open(Arc::new(disk), config.clone())?;
-    Ok(Stores { events: Arc::new(events), visits: Arc::new(visits) })
+    let disk = Directory::open(&config.path.join("book")).map_err(|error| failed(&error))?;
+    let book = FileBook::open(Arc::new(disk))?;
+    Ok(Stores {
+        events: Arc::new(events),
+        visits: Arc::new(visits),
+        book: Arc::new(book),
+        clicks: Arc::new(FileClicks::open(&config.path.join("clicks"))?),
+    })
 }
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;

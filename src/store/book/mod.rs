@@ -3,6 +3,11 @@
 //!
 //! All of it is in memory; it is meant for thousands of records, not for millions.
 
+mod file;
+mod shelves;
+
+pub use file::FileBook;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,7 +35,7 @@ pub struct Entry {
 }
 
 /// A change that was made, and what it replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// The change.
     pub entry: Entry,
@@ -47,7 +52,8 @@ pub trait Book: Send + Sync {
     /// All records of a shelf, by key.
     fn list(&self, shelf: &str) -> Vec<(String, Arc<str>)>;
 
-    /// Makes changes: all or none of them, durable when this returns. [`Book::get`] sees them from then on.
+    /// Makes changes: all or none of them, durable when this returns. [`Book::get`] sees them from then on. A value has at
+    /// most 1 MiB, and all of them together 16.
     async fn write(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
 
     /// The latest audited changes of a shelf, or of one record of it, newest first; up to `max`.

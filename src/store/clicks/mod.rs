@@ -3,6 +3,14 @@
 //! Rows are appended without waiting for a sync: a killed process loses none that [`ClickStore::append`] returned for, a
 //! machine that loses power loses those since the last [`ClickStore::sync`].
 
+mod file;
+mod forget;
+mod lines;
+mod memory;
+
+pub use file::FileClicks;
+pub use memory::MemoryClicks;
+
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -14,17 +22,43 @@ use crate::model::{Click, ClickVerdict, Time, VisitorId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amendment {
     /// Of which row.
+    #[serde(rename = "amends")]
     pub id: String,
-    /// When the row was written: says which day's file has it.
+    /// [`Click::at`] of the row: says which day's file has it.
     pub clicked_at: Time,
     /// It is judged otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<ClickVerdict>,
     /// A reason to be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The tag reported its landing page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Time>,
     /// Who relabelled it; `None` if the relay did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Amendment {
+    /// Changes the row it is of. What a person decided stays when the relay comes to know more later: that only adds its
+    /// reason.
+    pub fn apply(&self, row: &mut Click) {
+        if let Some(verdict) = self.verdict.filter(|_| self.by.is_some() || row.relabelled_by.is_none()) {
+            row.verdict = verdict;
+        }
+        if let Some(reason) = self.reason.as_ref().filter(|reason| !row.reasons.contains(reason)) {
+            row.reasons.push(reason.clone());
+        }
+        row.landed = row.landed.or(self.landed);
+        row.relabelled_by = self.by.clone().or_else(|| row.relabelled_by.take());
+    }
+}
+
+/// Removes who it was from a row.
+fn forget_who(row: &mut Click) {
+    row.visitor_id = None;
+    row.fingerprint = 0;
 }
 
 /// Rows of clicks.
@@ -54,4 +88,7 @@ pub trait ClickStore: Send + Sync {
 
     /// Whether it works.
     fn health(&self) -> Health;
+
+    /// Tries to write after a failure, so that it recovers without waiting for somebody's click. Blocks.
+    fn recover(&self) -> Result<(), StoreError>;
 }
