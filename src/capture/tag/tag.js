@@ -136,7 +136,8 @@
       consent: choices(),
       gpc: !!navigator.globalPrivacyControl,
       screen: width < 768 ? 'small' : width < 1280 ? 'medium' : 'large',
-    }, fields));
+      // The relay takes 8 KiB.
+    }, fields, { url: fields.url.slice(0, 8000) }));
     if ((may && leaving || !win.fetch) && navigator.sendBeacon(target, content)) return Promise.resolve();
     return fetch(target, {
       method: 'POST',
