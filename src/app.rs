@@ -1,5 +1,6 @@
 //! Wiring: builds the real things from a configuration, runs them, and takes them down in order.
 
+mod links;
 mod upkeep;
 
 use std::{
@@ -19,7 +20,10 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin},
-    capture::{self, Capture},
+    capture::{
+        self, Capture,
+        privacy_page::{self, PrivacyFacts, Retention},
+    },
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
     intake::{self, Tally},
@@ -58,8 +62,11 @@ pub enum StartError {
     /// A destination.
     #[error(transparent)]
     Delivery(#[from] delivery::StartError),
-    /// The client that asks the providers of sources.
-    #[error("cannot set up TLS for asking the providers of sources: {0}")]
+    /// A file that links need.
+    #[error("cannot use the file of {0}: {1}")]
+    LinkFile(&'static str, String),
+    /// The client that asks the providers of sources, and the destinations of links.
+    #[error("cannot set up TLS for asking the providers of sources and the destinations of links: {0}")]
     Tls(#[from] reqwest::Error),
 }
 
@@ -115,11 +122,17 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     };
     let delivery = Delivery::start(&places, &tools)?;
 
+    let wired = links::wire(&config, &stores, &pipeline, &clock)?;
+    wired.keeper.first().await?;
+    wired.metrics.register(&mut registry);
+    wired.checks.register(&mut registry);
     let capture = Arc::new(Capture {
         config: config.capture.clone(),
         pipeline: Arc::clone(&pipeline),
         clock: Arc::clone(&clock),
         read_event: intake::read_event,
+        redirects: Some(Arc::clone(&wired.redirects)),
+        drift: Some(Arc::clone(&wired.tracked.drift)),
         metrics: capture::Metrics::default(),
     });
     capture.metrics.register(&mut registry);
@@ -131,19 +144,23 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         .public
         .clone()
         .merge(capture::router(Arc::clone(&capture)))
+        .merge(wired.redirects.router())
+        .merge(privacy_page::router(&config.capture.privacy_path, facts(&config), Arc::clone(&wired.countries)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
+    let public_routes = wired.redirects.in_front_of(public_routes);
     let upkeep =
         upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
     let admin_routes = Admin {
         stores,
+        tracked: wired.tracked,
         places,
         status,
         clock,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
-        qa: admin::QaSettings::default(),
+        qa: admin::QaSettings { tag_path: config.capture.tag_path.clone(), utm: config.links.redirect.utm },
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -156,6 +173,9 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     for task in intake.tasks(&stopped) {
         listeners.spawn(task);
     }
+    listeners.spawn(wired.writer.run(stopped.clone()));
+    listeners.spawn(wired.checks.run(stopped.clone()));
+    listeners.spawn(wired.keeper.run(stopped.clone()));
     listeners.spawn(upkeep.clone().maintain(config.store, stopped.clone()));
     listeners.spawn(upkeep.audit(stopped));
     Ok(Running {
@@ -208,6 +228,23 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
+}
+
+/// What the page for visitors tells.
+fn facts(config: &Config) -> PrivacyFacts {
+    let capture::Config { require_consent, respect_gpc, meta_cookies, own_domains, cookie_life, .. } =
+        config.capture.clone();
+    let store::Config { visits, clicks, delivered, dead_letters, dedupe, .. } = config.store;
+    PrivacyFacts {
+        contact: config.privacy_contact.clone(),
+        require_consent,
+        respect_gpc,
+        meta_cookies,
+        cookie_days: u16::try_from(cookie_life.as_secs() / 86_400).unwrap_or(u16::MAX),
+        own_domains,
+        retention: Retention { visits, clicks, delivered, dead_letters, dedupe },
+        destinations: config.destinations.iter().map(|place| (place.kind, place.on_unknown_consent)).collect(),
+    }
 }
 
 fn places(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Place> {

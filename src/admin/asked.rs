@@ -15,6 +15,8 @@ use crate::{
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Event ids in one request.
 const IDS_MAX: usize = 1000;
+/// Longer names of operators are refused.
+const OPERATOR_CHARS_MAX: usize = 120;
 /// Longer reasons are refused.
 const REASON_BYTES_MAX: usize = 500;
 
@@ -59,6 +61,11 @@ impl Asked {
         Ok(Self { given, known: Vec::new(), in_body: true })
     }
 
+    /// The fields of an object that was read already.
+    pub(super) const fn object(given: Map<String, Value>) -> Self {
+        Self { given, known: Vec::new(), in_body: true }
+    }
+
     /// The problem of one parameter or field.
     pub(super) fn wrong(&self, name: &str, why: &str) -> Problem {
         // Names come from outside: only what reads as one is repeated.
@@ -91,6 +98,16 @@ impl Asked {
     ) -> Result<Option<T>, Problem> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         read(&text).map(Some).ok_or_else(|| self.wrong(name, &format!("must be {expected}")))
+    }
+
+    /// The fields of an object inside the body; an absent one has none. Ends like the whole does.
+    pub(super) fn section(&mut self, name: &'static str) -> Result<Self, Problem> {
+        let given = match self.take(name) {
+            None => Map::new(),
+            Some(Value::Object(fields)) => fields,
+            Some(_) => return Err(self.wrong(name, "must be an object")),
+        };
+        Ok(Self { given, known: Vec::new(), in_body: self.in_body })
     }
 
     /// A time.
@@ -152,6 +169,21 @@ impl Asked {
             return Err(self.wrong(NAME, "is stored and shown: it must not have an e-mail address in it"));
         }
         Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    /// Who asks: as the body says, else the header `X-Operator`; `operator` if nobody says.
+    pub(super) fn by(&mut self, headers: &HeaderMap) -> Result<String, Problem> {
+        const NAME: &str = "by";
+        let header = || headers.get("x-operator").map(|value| value.to_str().unwrap_or("\u{0}").to_owned());
+        let given = self.text(NAME)?.or_else(header).unwrap_or_default();
+        let by = given.trim();
+        if by.chars().count() > OPERATOR_CHARS_MAX || by.chars().any(char::is_control) {
+            return Err(self.wrong(NAME, "must be one line of at most 120 characters"));
+        }
+        if contains_email(by) {
+            return Err(self.wrong(NAME, "is stored and shown: it must not have an e-mail address in it; give a name"));
+        }
+        Ok(if by.is_empty() { "operator".to_owned() } else { by.to_owned() })
     }
 
     /// Ends the reading.

@@ -3,17 +3,24 @@
 
 mod again;
 mod asked;
+mod clicks;
 mod dead_letters;
 mod destinations;
 mod diff;
 mod fate;
 mod letters;
+mod links;
+mod page;
 mod qa;
 mod replay;
+mod reports;
 mod sealed;
+mod session;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod tracked;
+mod utm;
 mod visitors;
 
 pub use qa::QaSettings;
@@ -31,12 +38,15 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use self::session::Door;
+pub use self::tracked::{Goals, LinkSettings, Tracked};
+
 use crate::{
     delivery::{Place, State as Standing, Status},
     model::{Clock, EventId, Secret},
     privacy::Country,
     store::{Counts, Stores},
-    web::{Keys, Problem},
+    web::Problem,
 };
 
 /// What the admin listener shows and acts on.
@@ -46,6 +56,8 @@ pub struct Admin {
     pub stores: Stores,
     /// The configured destinations.
     pub places: Arc<Vec<Place>>,
+    /// Tracked links.
+    pub tracked: Tracked,
     /// Which of them are paused.
     pub status: Status,
     /// The time.
@@ -78,9 +90,17 @@ impl Admin {
 }
 
 /// The routes of the admin listener, `others` among them. With a token, every request needs it as
-/// `Authorization: Bearer TOKEN`.
+/// `Authorization: Bearer TOKEN`, or the cookie of a session that was opened with it.
 pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
+    let clock = Arc::clone(&admin.clock);
     let routes = Router::new()
+        .merge(links::routes())
+        .merge(utm::routes())
+        .merge(reports::routes())
+        .merge(page::routes())
+        .route("/v1/clicks", get(clicks::list))
+        .route("/v1/clicks/label", post(clicks::label_all))
+        .route("/v1/clicks/{id}/label", post(clicks::label))
         .route("/v1/events/{event_id}", get(event))
         .route("/v1/balance", get(balance))
         .route("/v1/destinations", get(destinations::list))
@@ -97,19 +117,11 @@ pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
         .merge(qa::routes())
         .route("/metrics", get(metrics))
         .with_state(admin)
-        .merge(others)
-        .layer(middleware::from_fn(refuse_other_sites));
-    let Some(token) = token else { return routes };
-    let keys = Keys::new([(token, ())]);
-    routes.layer(middleware::from_fn_with_state(keys, authorize))
-}
-
-async fn authorize(State(keys): State<Keys<()>>, request: Request, next: Next) -> Result<Response, Problem> {
-    if keys.owner(request.headers()).is_err() {
-        let detail = "the admin listener needs its token: Authorization: Bearer TOKEN, see [admin] token";
-        return Err(Problem::unauthorized(detail));
-    }
-    Ok(next.run(request).await)
+        .merge(others);
+    let Some(token) = token else { return routes.layer(middleware::from_fn(refuse_other_sites)) };
+    let door = Door::new(token, clock);
+    let authorize = middleware::from_fn_with_state(door.clone(), session::authorize);
+    routes.merge(door.routes()).layer(authorize).layer(middleware::from_fn(refuse_other_sites))
 }
 
 /// A page of some other site that the operator has open could ask his browser to post here: without a token, on the

@@ -19,6 +19,7 @@ mod preview;
 mod reconcile;
 mod relay;
 mod replay;
+mod report;
 mod sandbox;
 mod serve;
 mod table;
@@ -70,9 +71,12 @@ enum Command {
     Replay(replay::Arguments),
     /// Take what the webhooks of a shop did not bring, through the shop's API
     Reconcile(reconcile::Arguments),
-    /// See to tracked links
+    /// Make, change and count tracked links, and keep their UTM values in order
     #[command(subcommand)]
     Links(links::Arguments),
+    /// What came of links and visits, as tables
+    #[command(subcommand)]
+    Report(report::Arguments),
     /// Look at visitors, and forget people
     #[command(subcommand)]
     Visitors(visitors::Arguments),
@@ -103,6 +107,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Command::Replay(arguments) => replay::run(arguments).await,
             Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::Links(arguments) => links::run(arguments).await,
+            Command::Report(arguments) => report::run(arguments).await,
             Command::Visitors(arguments) => visitors::run(arguments).await,
             Command::Balance(arguments) => balance::run(arguments).await,
             Command::Health(arguments) => health::run(&arguments).await,

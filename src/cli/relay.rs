@@ -40,6 +40,30 @@ impl Relay {
         self.send(request.body(body.to_string())).await
     }
 
+    /// Posts a text of this type, with these parameters.
+    pub(super) async fn post_text(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        kind: &str,
+        text: String,
+    ) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path)?.query(query).header("content-type", kind);
+        self.send(request.body(text)).await
+    }
+
+    /// Changes what is at a path.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(Method::PATCH, path)?.header("content-type", "application/json");
+        self.send(request.body(body.to_string())).await
+    }
+
+    /// Takes out what is at a path.
+    pub(super) async fn delete(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(Method::DELETE, path)?.header("content-type", "application/json");
+        self.send(request.body(body.to_string())).await
+    }
+
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
         let client = reqwest::Client::builder().timeout(PATIENCE).connect_timeout(CONNECT_PATIENCE).build()?;
         let request = client.request(method, format!("{}{path}", base(&self.url)));

@@ -2,11 +2,12 @@
 //! what came of the clicks. Capture redirects by it, the admin listener shows and changes it.
 
 pub mod checks;
+pub mod drift;
+pub mod governance;
+pub mod registry;
 pub mod reports;
 mod table;
 mod twins;
 
 pub use table::{Links, LinksError};
 pub use twins::Twins;
-pub mod drift;
-pub mod governance;

@@ -197,7 +197,7 @@ fn browsers_inside_apps_have_the_apps_name() {
         let agent = read(&user_agent);
         assert_eq!((agent.in_app, agent.automation, agent.device), (Some(app), None, Device::Mobile), "{user_agent}");
     }
-    assert_eq!(read(&android).in_app, None, "some app, but it does not say which");
+    assert_eq!(read(android).in_app, None, "some app, but it does not say which");
 }
 
 #[test]
