@@ -118,6 +118,7 @@ const PEOPLES: &[&str] = &[
     "mozacfetch",
     "seoul",
     "unity3d.com",
+    "www.qtweb.net",
 ];
 
 static MACHINES: LazyLock<Regex> = LazyLock::new(|| any(&[CONTACT]));

@@ -141,7 +141,8 @@ impl Agents {
 
 /// At most [`READ_MAX`] bytes of `text`.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(READ_MAX)]
+    let end = (0..=text.len().min(READ_MAX)).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// `text` in lower case, every byte that is not ASCII as a question mark: places in it are places in `text`.

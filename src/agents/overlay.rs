@@ -148,7 +148,8 @@ fn name(pattern: &str) -> String {
             _ => {}
         }
     }
-    name.trim().chars().take(64).collect()
+    let name: String = name.trim().chars().take(64).collect();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
 }
 
 /// A list, compiled.

@@ -20,7 +20,7 @@ pub(super) fn find(text: &str, lower: &str) -> Option<Automation> {
     let (at, category) = if begins.starts_with("mozilla") || begins.starts_with("ozilla/") {
         match foreign(lower) {
             Some(at) => (at, generic::kind(&lower[at..]).unwrap_or(Category::Other)),
-            None if ENGINES.is_in(begins) || netscape(begins) => return None,
+            None if ENGINES.is_in(begins) || netscape(begins) || cut_short(begins) => return None,
             None => (first, Category::Malformed),
         }
     } else if of_people(begins) && !posing(begins) {
@@ -45,6 +45,13 @@ fn posing(lower: &str) -> bool {
 fn netscape(lower: &str) -> bool {
     let old = ["mozilla/1.", "mozilla/2.", "mozilla/3.", "mozilla/4."].iter().any(|begin| lower.starts_with(begin));
     old && ["(win", "(mac", "(x11", "; u", "; i;", "(os/2"].iter().any(|mark| lower.contains(mark))
+}
+
+/// Whether it is a browser of which only the system was left, as some gateways of companies do:
+/// `Mozilla/5.0 (Windows NT 10.0; Win64; x64)`.
+fn cut_short(lower: &str) -> bool {
+    let ends = lower.find(')').is_none_or(|end| end + 1 == lower.len());
+    ends && ["windows nt", "macintosh", "x11;", "linux "].iter().any(|mark| lower.contains(mark))
 }
 
 /// Where the name begins that is said behind `compatible;`, if that is no browser.

@@ -209,6 +209,8 @@ mod tests {
         assert!(decide(alias("a", "b")).await.is_err());
         decide(alias("a", "instagram")).await.expect("is decided");
         assert_eq!(normal(&governance, "b"), "instagram");
+        let again = Governance::new(configured(), Arc::clone(&governance.book));
+        assert_eq!(normal(&again, "b"), "instagram", "in whatever order they are read");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod carried;
 mod consented;
 mod driver;
 mod hostile;
+mod journeys;
 mod pages;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the journeys without a browser, which use more of it")]

@@ -203,3 +203,34 @@ async fn time_and_depth_are_told_when_the_page_is_left_and_each_once() {
     let last = web.posts(1).await.remove(0);
     assert!(last.body["engaged_ms"].is_u64() && last.cookies.is_empty(), "the one of a left page arrives: {last:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_loaded_in_advance_is_told_when_it_is_seen() {
+    let web = tagged("").await;
+    let ahead =
+        "<script>Object.defineProperty(document, 'prerendering', { value: true, configurable: true });</script>";
+    web.page("/", &format!("{ahead}{}", web.tag("id=tag onload=\"this.done = true\"")), "");
+    let browser = Browser::start().await;
+    browser.open(&web.at("shop", "/?gclid=A")).await;
+    browser.until("document.getElementById('tag').done").await;
+    web.quiet().await;
+    browser.run("document.dispatchEvent(new Event('prerenderingchange'))").await;
+    assert_eq!(web.posts(1).await[0].body["url"], web.at("shop", "/?gclid=A"));
+    // Back to a page that the browser had kept.
+    browser.until("document.cookie.includes('cr_vid')").await;
+    browser.run("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))").await;
+    web.quiet().await;
+    browser.run("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))").await;
+    let posts = web.posts(2).await;
+    assert_eq!(posts.iter().filter(|post| post.body["page"] == true).count(), 1, "{posts:?}");
+    browser.unhurt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_too_long_costs_its_end_and_not_the_visit() {
+    let web = tagged("").await;
+    let browser = Browser::start().await;
+    browser.open(&web.at("shop", &format!("/?gclid=A&x={}", "y".repeat(9000)))).await;
+    let url = web.posts(1).await.remove(0).body["url"].as_str().expect("a text").to_owned();
+    assert!(url.starts_with(&web.at("shop", "/?gclid=A&x=yyy")) && url.len() == 8000, "{}", url.len());
+}

@@ -60,7 +60,7 @@ impl Stage {
     }
 
     /// Whether it exited with 0, and what it said.
-    fn run(&self, more: &[&str]) -> (bool, Value) {
+    async fn run(&self, more: &[&str]) -> (bool, Value) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conversion-relay"));
         command.args(["links", "qa", "--rate", "1000", "--json", "--url", &self.admin.uri()]).args(more);
         let output =
@@ -92,7 +92,7 @@ fn wrong(told: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_link_passes_as_every_browser_and_counts_as_a_test() {
     let stage = Stage::new().await;
-    let (well, told) = stage.run(&["mugs"]);
+    let (well, told) = stage.run(&["mugs"]).await;
     assert!(well, "{told}");
     assert_eq!(wrong(&told), [""; 0]);
     assert_eq!((&told["links"][0]["placement"], &told["failed"]), (&json!("bio"), &json!(0)));
@@ -123,7 +123,7 @@ async fn each_defect_is_named_and_fails() {
         let stage = Stage::new().await;
         stage.relay.reset().await;
         stage.redirects(change).await;
-        let (well, told) = stage.run(&["mugs"]);
+        let (well, told) = stage.run(&["mugs"]).await;
         let found = wrong(&told);
         assert!(!well && found.iter().any(|line| line.starts_with(expected)), "{expected}: {found:?}");
     }
@@ -135,7 +135,7 @@ async fn each_defect_is_named_and_fails() {
     for (expected, page) in pages {
         let stage = Stage::new().await;
         answer(&stage.shop, "GET", "/mugs", 1, page).await;
-        let (well, told) = stage.run(&["mugs", "--no-record"]);
+        let (well, told) = stage.run(&["mugs", "--no-record"]).await;
         let found = wrong(&told);
         // A redirect to itself without the query is one hop before it goes round.
         assert!(!well && found.iter().any(|line| line.starts_with(expected)), "{expected}: {found:?}");
@@ -150,7 +150,7 @@ async fn the_tag_is_found_under_a_neutral_name_and_a_hop_that_loses_the_query_is
     answer(&stage.shop, "GET", "/new", 5, ResponseTemplate::new(200).set_body_raw(page, "text/html")).await;
     let tag = ResponseTemplate::new(200).set_body_raw("(()=>{var c='cr_vid'})()", "text/javascript");
     answer(&stage.shop, "GET", "/assets/stats.js", 5, tag).await;
-    let (well, told) = stage.run(&["mugs"]);
+    let (well, told) = stage.run(&["mugs"]).await;
     let found = wrong(&told);
     let since = "since the redirect of 127.0.0.1/mugs";
     assert!(!well && found.len() == 2 && found.iter().all(|line| line.contains(since)), "{found:?}");
@@ -170,7 +170,7 @@ async fn links_on_hosts_of_their_own_are_asked_by_their_name_on_staging() {
         ResponseTemplate::new(200).set_body_json(json!({ "links": [link, { "state": "paused" }], "next": null })),
     )
     .await;
-    let (well, told) = stage.run(&["--all", "--base", &stage.relay.uri(), "--no-record"]);
+    let (well, told) = stage.run(&["--all", "--base", &stage.relay.uri(), "--no-record"]).await;
     assert!(well, "{told}");
     let asked = stage.relay.received_requests().await.expect("recorded");
     assert!(asked.len() == 10 && asked.iter().all(|request| request.headers["host"] == "go.brand.example"));

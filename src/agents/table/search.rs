@@ -9,7 +9,12 @@ pub(super) const SEARCH: &[Product] = &[
     (
         "Google",
         &[
-            "google-",
+            "google-amphtml",
+            "google-assess",
+            "google-physicalweb",
+            "google-publisher-plugin",
+            "google-searchbyimage",
+            "google-youtube-links",
             "google pp default",
             "google keyword suggestion",
             "google wireless transcoder",

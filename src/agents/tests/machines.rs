@@ -111,7 +111,7 @@ const SENT: &[(Category, &[&str])] = &[
         "Kaspersky Lab CFR link resolver cfradmins@kaspersky.com",
     ]),
     (Category::NoUserAgent, &["", "  "]),
-    (Category::Malformed, &["Mozilla/5.0", "Mozilla/5.0 (Windows NT 10.0; Win64; x64)", "-", "12345"]),
+    (Category::Malformed, &["Mozilla/5.0", "Mozilla/5.0 (compatible)", "Mozilla/5.0 (X11; Linux x86_64) Acme/2", "-", "12345"]),
     (Category::Other, &[
         "AcmeBot/1.0",
         "Mozilla/5.0 (compatible; Acme/1.0)",

@@ -197,7 +197,7 @@ fn browsers_inside_apps_have_the_apps_name() {
         let agent = read(&user_agent);
         assert_eq!((agent.in_app, agent.automation, agent.device), (Some(app), None, Device::Mobile), "{user_agent}");
     }
-    assert_eq!(read(&android).in_app, None, "some app, but it does not say which");
+    assert_eq!(read(android).in_app, None, "some app, but it does not say which");
 }
 
 #[test]
@@ -231,6 +231,7 @@ fn nothing_of_a_person_is_taken_for_a_machine() {
         "Shop/4211 CFNetwork/1568.300.101 Darwin/24.2.0",
         "Dalvik/2.1.0 (Linux; U; Android 14; SM-A546B Build/UP1A.231005.007)",
         "Job Search/95.0 (iPhone; CPU iOS 17_3_1 like Mac OS X)",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
         "User-Agent:Mozilla/5.0 (Windows NT 10.0; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/92.0 Safari/537.36",
     ] {
         assert_eq!(read(user_agent).automation, None, "{user_agent}");

@@ -167,8 +167,12 @@ pub(super) const RECORDS: &[Record] = &[
     Record {
         title: "Purchases, sign-ups and other conversions",
         kept_for: |retention| {
-            let (delivered, open) = (span(retention.delivered), span(retention.dead_letters));
-            format!("{delivered} after it was reported everywhere; {open} if a platform would not take it")
+            // The journal is deleted in pieces: what is stored beside an open dead letter stays as long.
+            let done = retention.delivered.max(retention.dedupe);
+            let (done, open) = (span(done), span(done.max(retention.dead_letters)));
+            format!(
+                "{done} after it was reported everywhere; {open} if a platform would not take it, or one stored beside it"
+            )
         },
         fields: &[
             readable(

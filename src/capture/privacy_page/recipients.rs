@@ -46,7 +46,7 @@ pub(super) const RECIPIENTS: &[Recipient] = &[
     },
     Recipient {
         kind: "file",
-        name: "A file that the operator of this site keeps, or hands to an advertising platform",
+        name: "A file that the operator of this site keeps until he deletes it, or hands to an advertising platform",
         hashed: "E-mail address, phone number, name and address, date of birth, gender, customer number",
         readable: "What happened and when, order number, items and value, click ids, country and postal code, what you \
                    allowed; in files for the operator alone also campaign words, the page, IP address and browser",

@@ -168,7 +168,16 @@ mod tests {
     #[test]
     fn the_tag_is_small() {
         let bytes = tag().gzip.body.len();
+        println!("{bytes} bytes");
         assert!(bytes < GZIP_BYTES_MAX, "{bytes} bytes");
+    }
+
+    #[test]
+    fn the_tag_is_es2015() {
+        let script = filled_in("/t.js", &settings());
+        for newer in ["?.", "??", "...", "**", "async", "await", "`", "catch{", "#"] {
+            assert_eq!(script.replace("[^#]", "").replace("'#'", "").find(newer), None, "{newer}");
+        }
     }
 
     #[test]

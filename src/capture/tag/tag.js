@@ -38,7 +38,8 @@
   const allowed = () => {
     const now = choices();
     const refused = [now.ad_user_data, now.ad_storage || now.analytics_storage].indexOf('denied') >= 0;
-    return !refused && (now.ad_user_data == 'granted' || !REQUIRE_CONSENT);
+    // Where a yes is required, the cookie is there because of one. The relay knows whether that still stands.
+    return !refused && (now.ad_user_data || !REQUIRE_CONSENT || stored());
   };
   const hear = (into, given) => {
     ['ad_user_data', 'ad_personalization', 'ad_storage', 'analytics_storage'].forEach(kind => {
@@ -135,7 +136,8 @@
       consent: choices(),
       gpc: !!navigator.globalPrivacyControl,
       screen: width < 768 ? 'small' : width < 1280 ? 'medium' : 'large',
-    }, fields));
+      // The relay takes 8 KiB.
+    }, fields, { url: fields.url.slice(0, 8000) }));
     if ((may && leaving || !win.fetch) && navigator.sendBeacon(target, content)) return Promise.resolve();
     return fetch(target, {
       method: 'POST',

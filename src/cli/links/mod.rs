@@ -2,6 +2,7 @@
 
 mod bulk;
 mod change;
+mod lint;
 mod qa;
 mod utm;
 mod view;
@@ -49,6 +50,10 @@ pub(super) enum Arguments {
     Value(utm::NewValue),
     /// Register a campaign
     Campaign(utm::Campaign),
+    /// Check a file of links against the UTM policy; needs no relay. Exits with 1 if a link would be refused
+    Lint(lint::Arguments),
+    /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
+    Qa(qa::Arguments),
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -71,6 +76,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Alias(arguments) => utm::alias(&arguments).await?,
         Arguments::Value(arguments) => utm::value(&arguments).await?,
         Arguments::Campaign(arguments) => utm::campaign(&arguments).await?,
+        Arguments::Lint(arguments) => return lint::run(&arguments),
+        Arguments::Qa(arguments) => return qa::run(arguments).await,
     }
     Ok(ExitCode::SUCCESS)
 }
