@@ -221,7 +221,7 @@ fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, config: &Config) -> Tracked 
         governance,
         registry: Arc::new(registry),
         settings: LinkSettings { unique_window: UNIQUE_WINDOW },
-        health: None,
+        checks: None,
         goals: Goals::default(),
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Arguments {
     History(view::Named),
     /// List requests for links, each with its verdict and reasons
     Clicks(view::Clicks),
+    /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
+    Qa(qa::Arguments),
     /// Say that clicks were something else; totals follow
     Relabel(change::Relabel),
     /// UTM values that came in and that nobody registered
@@ -47,8 +49,6 @@ pub(super) enum Arguments {
     Value(utm::NewValue),
     /// Register a campaign
     Campaign(utm::Campaign),
-    /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
-    Qa(qa::Arguments),
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -65,12 +65,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Export(arguments) => bulk::export(&arguments).await?,
         Arguments::History(arguments) => view::history(&arguments).await?,
         Arguments::Clicks(arguments) => view::clicks(&arguments).await?,
+        Arguments::Qa(arguments) => return qa::run(arguments).await,
         Arguments::Relabel(arguments) => change::relabel(&arguments).await?,
         Arguments::Drift(arguments) => utm::drift(&arguments).await?,
         Arguments::Alias(arguments) => utm::alias(&arguments).await?,
         Arguments::Value(arguments) => utm::value(&arguments).await?,
         Arguments::Campaign(arguments) => utm::campaign(&arguments).await?,
-        Arguments::Qa(arguments) => return qa::run(arguments).await,
     }
     Ok(ExitCode::SUCCESS)
 }
