@@ -1,5 +1,6 @@
 //! Wiring: builds the real things from a configuration, runs them, and takes them down in order.
 
+mod links;
 mod upkeep;
 
 use std::{
@@ -18,22 +19,18 @@ use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    admin::{self, Admin, Goals, LinkSettings, Tracked},
-    capture::{self, Capture},
+    admin::{self, Admin},
+    capture::{
+        self, Capture,
+        privacy_page::{self, PrivacyFacts, Retention},
+    },
     config::{Config, DestinationConfig},
     delivery::{self, Delivery, Place, Status, Tools},
     intake::{self, Tally},
-    links::policy::Policy,
     model::{Clock, DestinationId, Secret, SourceName},
     pipeline::{Pipeline, Route},
     store::{self, Health, StoreError, Stores},
     telemetry::{self, Observed},
-    tracking::{
-        Links,
-        drift::Drift,
-        governance::Governance,
-        registry::{Places as LinkPlaces, Registry},
-    },
     web::{self, BoundedListener, Peer, Problem, ServedFile},
 };
 
@@ -42,10 +39,6 @@ const LOCK_FILE: &str = "lock";
 /// The file with the key that was generated because none is configured.
 const KEY_FILE: &str = "relay.key";
 
-/// Links that there can be.
-const LINKS_MAX: usize = 100_000;
-/// One click of a visitor on a link counts as unique in such a span.
-const UNIQUE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// Keys shorter than this are warned about.
 const KEY_BYTES_SAFE: usize = 16;
 
@@ -69,8 +62,11 @@ pub enum StartError {
     /// A destination.
     #[error(transparent)]
     Delivery(#[from] delivery::StartError),
-    /// The client that asks the providers of sources.
-    #[error("cannot set up TLS for asking the providers of sources: {0}")]
+    /// A file that links need.
+    #[error("cannot use the file of {0}: {1}")]
+    LinkFile(&'static str, String),
+    /// The client that asks the providers of sources, and the destinations of links.
+    #[error("cannot set up TLS for asking the providers of sources and the destinations of links: {0}")]
     Tls(#[from] reqwest::Error),
 }
 
@@ -126,11 +122,17 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     };
     let delivery = Delivery::start(&places, &tools)?;
 
+    let wired = links::wire(&config, &stores, &pipeline, &clock)?;
+    wired.keeper.first().await?;
+    wired.metrics.register(&mut registry);
+    wired.checks.register(&mut registry);
     let capture = Arc::new(Capture {
         config: config.capture.clone(),
         pipeline: Arc::clone(&pipeline),
         clock: Arc::clone(&clock),
         read_event: intake::read_event,
+        redirects: Some(Arc::clone(&wired.redirects)),
+        drift: Some(Arc::clone(&wired.tracked.drift)),
         metrics: capture::Metrics::default(),
     });
     capture.metrics.register(&mut registry);
@@ -142,21 +144,23 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         .public
         .clone()
         .merge(capture::router(Arc::clone(&capture)))
+        .merge(wired.redirects.router())
+        .merge(privacy_page::router(&config.capture.privacy_path, facts(&config), Arc::clone(&wired.countries)))
         .merge(web::files_router(Arc::clone(&stores.events), served_files(&config.destinations, &ids)))
         .merge(health.clone());
+    let public_routes = wired.redirects.in_front_of(public_routes);
     let upkeep =
         upkeep::Upkeep { stores: stores.clone(), places: Arc::clone(&places), observed, clock: Arc::clone(&clock) };
-    let tracked = tracked(&stores, &clock, &config);
     let admin_routes = Admin {
         stores,
-        tracked,
+        tracked: wired.tracked,
         places,
         status,
         clock,
         warn_before: config.delivery.warn_before,
         default_country,
         steering: Arc::default(),
-        qa: admin::QaSettings::default(),
+        qa: admin::QaSettings { tag_path: config.capture.tag_path.clone(), utm: config.links.redirect.utm },
         metrics: Arc::new(move || telemetry::render(&registry)),
     };
     let admin_routes = admin::router(admin_routes, config.admin_token.take(), intake.admin.clone()).merge(health);
@@ -169,6 +173,9 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
     for task in intake.tasks(&stopped) {
         listeners.spawn(task);
     }
+    listeners.spawn(wired.writer.run(stopped.clone()));
+    listeners.spawn(wired.checks.run(stopped.clone()));
+    listeners.spawn(wired.keeper.run(stopped.clone()));
     listeners.spawn(upkeep.clone().maintain(config.store, stopped.clone()));
     listeners.spawn(upkeep.audit(stopped));
     Ok(Running {
@@ -207,25 +214,6 @@ pub async fn register(stores: &Stores, destinations: &[DestinationConfig]) -> Re
     stores.events.register(&names).await
 }
 
-/// Tracked links over the book.
-fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, config: &Config) -> Tracked {
-    let book = &stores.book;
-    let governance = Arc::new(Governance::new(Policy::default(), Arc::clone(book)));
-    let links = Arc::new(Links::open(Arc::clone(book), LINKS_MAX));
-    let places = LinkPlaces { public_url: config.public_url.clone(), hosts: Vec::new() };
-    let registry =
-        Registry::new(Arc::clone(&links), Arc::clone(&governance), Arc::clone(book), Arc::clone(clock), places);
-    Tracked {
-        links,
-        drift: Arc::new(Drift::new(Arc::clone(&governance), Arc::clone(book))),
-        governance,
-        registry: Arc::new(registry),
-        settings: LinkSettings { unique_window: UNIQUE_WINDOW },
-        health: None,
-        goals: Goals::default(),
-    }
-}
-
 /// What the pipeline routes by.
 #[must_use]
 pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Route> {
@@ -240,6 +228,23 @@ pub fn routes(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<
         click: config.click,
     };
     destinations.iter().zip(ids).map(route).collect()
+}
+
+/// What the page for visitors tells.
+fn facts(config: &Config) -> PrivacyFacts {
+    let capture::Config { require_consent, respect_gpc, meta_cookies, own_domains, cookie_life, .. } =
+        config.capture.clone();
+    let store::Config { visits, clicks, delivered, dead_letters, dedupe, .. } = config.store;
+    PrivacyFacts {
+        contact: config.privacy_contact.clone(),
+        require_consent,
+        respect_gpc,
+        meta_cookies,
+        cookie_days: u16::try_from(cookie_life.as_secs() / 86_400).unwrap_or(u16::MAX),
+        own_domains,
+        retention: Retention { visits, clicks, delivered, dead_letters, dedupe },
+        destinations: config.destinations.iter().map(|place| (place.kind, place.on_unknown_consent)).collect(),
+    }
 }
 
 fn places(destinations: &[DestinationConfig], ids: &[DestinationId]) -> Vec<Place> {

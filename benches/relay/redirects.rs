@@ -100,6 +100,7 @@ async fn links(data: &Path) -> anyhow::Result<(Router, redirect::Writer)> {
         links,
         clicks: Arc::clone(&stores.clicks),
         pipeline: Arc::new(pipeline),
+        drift: None,
         agents: Agents::default(),
         countries: Arc::new(Countries::open(None, None, trusted_proxies)?),
         clock,

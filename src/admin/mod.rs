@@ -39,7 +39,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use self::session::Door;
-pub use self::tracked::{Goals, Health, LinkSettings, Tracked};
+pub use self::tracked::{Goals, LinkSettings, Tracked};
 
 use crate::{
     delivery::{Place, State as Standing, Status},

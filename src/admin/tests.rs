@@ -11,13 +11,20 @@ use crate::{
         Auth, Common, Dedupe, Destination, HttpRequest, OnUnknownConsent, Profile, REGISTRY, Request as Prepared,
         Response as Answered, Unsendable, Verdict,
     },
+    links::policy::Policy,
     model::{
         Attempt, ClickId, ClickKind, Currency, DestinationId, DestinationName, Digest, EventName, Failure,
-        FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Time, Visit, VisitorId,
-        WaitReason,
+        FailureClass, MockClock, Money, Observation, Outcome, Raw, RawUser, SealedEvent, Settings, Time, Visit,
+        VisitorId, WaitReason,
     },
     privacy::seal_user,
     store::{Exhibit, Settlement, Step, conformance, memory},
+    tracking::{
+        Links,
+        drift::Drift,
+        governance::Governance,
+        registry::{Places, Registry},
+    },
 };
 
 const NOW: i64 = 1_795_000_000;
@@ -102,22 +109,50 @@ impl Destination for Fake {
     }
 }
 
-struct Operator {
-    admin: Admin,
-    url: String,
-    client: reqwest::Client,
+/// Tracked links with this `[utm]` policy, on one link host.
+pub(super) fn tracked(stores: &Stores, clock: &Arc<dyn Clock>, utm: &str) -> Tracked {
+    let book = &stores.book;
+    let mut settings = Settings::new("utm.", utm.parse().expect("TOML"));
+    let governance = Arc::new(Governance::new(Policy::read(&mut settings), Arc::clone(book)));
+    assert_eq!(settings.finish(), []);
+    let links = Arc::new(Links::open(Arc::clone(book), 20_000));
+    let places = Places { public_url: Some("https://t.example.com".into()), hosts: vec!["go.brand.example".into()] };
+    let registry =
+        Registry::new(Arc::clone(&links), Arc::clone(&governance), Arc::clone(book), Arc::clone(clock), places);
+    Tracked {
+        links,
+        drift: Arc::new(Drift::new(Arc::clone(&governance), Arc::clone(book))),
+        governance,
+        registry: Arc::new(registry),
+        settings: LinkSettings { unique_window: Duration::from_secs(86_400) },
+        checks: None,
+        goals: Goals::default(),
+    }
+}
+
+pub(super) struct Operator {
+    pub(super) admin: Admin,
+    pub(super) url: String,
+    pub(super) client: reqwest::Client,
 }
 
 impl Operator {
     /// The listener with destinations `meta`, `fake`, which counts everything twice that comes twice, and the files `out`
     /// and `spare`, of which the second stands in for `meta`.
-    async fn start(token: Option<&str>) -> Self {
+    pub(super) async fn start(token: Option<&str>) -> Self {
+        Self::with(token, "").await
+    }
+
+    /// The same with this `[utm]` policy.
+    pub(super) async fn with(token: Option<&str>, utm: &str) -> Self {
         let directory = std::path::Path::new("unused");
         let stores = memory::open(memory::SimulatedDisk::default(), conformance::config(directory)).expect("opens");
         let names = [name("meta"), name("out"), name("spare"), name("fake")];
         let ids = stores.events.register(&names).await.expect("registers");
         let file = "format = 'jsonl'\npath = 'unused'";
+        let clock: Arc<dyn Clock> = Arc::new(MockClock::at(Time::from_secs(NOW)));
         let admin = Admin {
+            tracked: tracked(&stores, &clock, utm),
             stores,
             places: Arc::new(vec![
                 place("meta", ids[0].0, "meta", "pixel_id = '1'\naccess_token = 't'", None),
@@ -126,7 +161,7 @@ impl Operator {
                 Place { id: ids[3], ..Fake { dedupe: Dedupe::Never, ..Fake::new() }.place() },
             ]),
             status: Status::default(),
-            clock: Arc::new(MockClock::at(Time::from_secs(NOW))),
+            clock,
             warn_before: Duration::from_secs(86_400),
             default_country: Country::parse("US").ok(),
             steering: Arc::default(),
@@ -140,24 +175,24 @@ impl Operator {
         Self { admin, url, client: reqwest::Client::new() }
     }
 
-    async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
+    pub(super) async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
         let answer = request.send().await.expect("answers");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("has a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         Self::send(self.client.get(format!("{}{path}", self.url))).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
         Self::send(request.body(body.to_string())).await
     }
 
     /// What is refused about a request, by its status.
-    async fn refused(&self, path: &str, body: &Value) -> (u16, String) {
+    pub(super) async fn refused(&self, path: &str, body: &Value) -> (u16, String) {
         let (status, problem) = self.post(path, body).await;
         assert!(status >= 400, "{path} {body}: {problem}");
         (status, problem["detail"].as_str().unwrap_or_default().to_owned())

@@ -18,6 +18,7 @@ use crate::{
     store::StoreError,
     tracking::{
         Links,
+        checks::{Checks, Condition},
         drift::Drift,
         governance::Governance,
         registry::{Refused, Registry, fields},
@@ -49,14 +50,11 @@ pub struct Tracked {
     pub registry: Arc<Registry>,
     /// What they are counted by.
     pub settings: LinkSettings,
-    /// How a link's destination was when it was checked last, as `{"state", "reason", "since"}`; `None` where nothing checks.
-    pub health: Option<Health>,
+    /// How their destinations are; `None` where nothing asks.
+    pub checks: Option<Arc<Checks>>,
     /// When events were seen last, and when somebody looked.
     pub goals: Goals,
 }
-
-/// Tells how a link's destination was when it was checked last.
-pub type Health = Arc<dyn Fn(&LinkKey) -> Option<Value> + Send + Sync>;
 
 /// When events were seen last, and when somebody looked.
 pub type Goals = Arc<Mutex<HashMap<EventName, (Time, Option<Time>)>>>;
@@ -90,7 +88,8 @@ impl Tracked {
 
     /// How its destination was when it was checked last; `None` if it was not.
     pub(super) fn health(&self, key: &LinkKey) -> Option<Value> {
-        self.health.as_ref().and_then(|health| health(key))
+        let health = self.checks.as_ref()?.health(key);
+        (health.condition != Condition::Unknown).then(|| json!(health))
     }
 
     /// A link as the API tells it.

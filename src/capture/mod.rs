@@ -24,16 +24,18 @@ use prometheus_client::{
 };
 
 use crate::{
-    model::{Clock, EventName, Observation, RawEvent, SourceName, Time, VisitorId},
+    model::{Clock, EventName, Observation, Place, RawEvent, SourceName, Time, VisitorId},
     pipeline::Pipeline,
     privacy::Country,
     store::StoreError,
+    tracking::drift::Drift,
     web::{Problem, TrustedProxies},
 };
 
 pub use sites::{Site, Sites};
 
 use cookies::Jar;
+use redirect::Redirects;
 use tag::TagSettings;
 
 /// How long after it was seen a visitor may be handed over to another site. Addresses get passed on: whoever opens one
@@ -108,6 +110,10 @@ pub struct Capture {
     pub read_event: ReadEvent,
     /// What it counts.
     pub metrics: Metrics,
+    /// Links, which hand visitors over; `None` where there are none.
+    pub redirects: Option<Arc<Redirects>>,
+    /// Where UTM values are noted that nobody registered.
+    pub drift: Option<Arc<Drift>>,
 }
 
 impl Capture {
@@ -122,13 +128,20 @@ impl Capture {
         (same && now.since(visitor.last_seen) <= HANDED_OVER_WITHIN).then_some(visitor.id)
     }
 
-    /// Stores what was seen; `landed` is the visitor whose click on a tracked link led there.
-    async fn saw(&self, seen: Observation, _landed: Option<&VisitorId>) -> Result<(), StoreError> {
+    /// Stores what was seen; `landed` is the visitor that the address of the landing page names.
+    async fn saw(&self, seen: Observation, landed: Option<&VisitorId>) -> Result<(), StoreError> {
+        let agent = seen.user_agent.as_ref().map_or("", |agent| agent.expose());
+        let by_link = |(redirects, id): (&Arc<Redirects>, &VisitorId)| redirects.landed(id, agent, seen.visit.at);
+        let by_link = self.redirects.as_ref().zip(landed).is_some_and(by_link);
+        // The values of a link were noted when it was clicked.
+        if let Some(drift) = self.drift.as_ref().filter(|_| seen.place == Place::Landing && !by_link) {
+            drift.note_all(&seen.visit.utm, seen.visit.at);
+        }
         self.pipeline.visit(seen).await
     }
 
     /// Counts what is all that may be kept.
-    fn count_without_consent(&self, _now: Time, action: Option<&EventName>, landing: bool) {
+    fn count_without_consent(&self, action: Option<&EventName>, landing: bool) {
         let known = |name: &&EventName| self.config.events.contains(*name);
         let what = match action {
             // Names are the page's: only those that are configured are told apart.

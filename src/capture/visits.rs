@@ -86,7 +86,7 @@ async fn take(capture: &Arc<Capture>, client: IpAddr, headers: &HeaderMap, body:
         Keeping::Refusal => told.keep_refusal(capture, allowed.told()).await,
         Keeping::Nothing => {
             let action = told.action.as_ref().map(|(action, _)| action.name.clone());
-            capture.count_without_consent(told.at, action.as_ref(), told.place == Place::Landing);
+            capture.count_without_consent(action.as_ref(), told.place == Place::Landing);
             Ok(no_content())
         }
     }

@@ -3,18 +3,24 @@
 mod load;
 mod read;
 mod read_capture;
+mod read_links;
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::http::HeaderName;
 
 pub use load::{ConfigError, load};
 
 use crate::{
-    capture, delivery,
+    capture::{self, privacy_page::Contact, redirect},
+    delivery,
     destinations::{Destination, OnUnknownConsent},
     intake,
+    links::policy::Policy,
     model::{ClickRule, DestinationName, EventName, Secret, SourceName},
     pipeline, store,
     telemetry::LogFormat,
+    tracking::checks,
 };
 
 /// What is compiled in: every setting without a file.
@@ -36,6 +42,10 @@ pub struct Config {
     pub intake: intake::Config,
     /// Visits.
     pub capture: capture::Config,
+    /// Tracked links.
+    pub links: Links,
+    /// Whom visitors may ask about their data; `capture.privacy_contact`.
+    pub privacy_contact: Option<Contact>,
     /// Joining.
     pub pipeline: pipeline::Config,
     /// Sending.
@@ -46,6 +56,28 @@ pub struct Config {
     pub log_level: String,
     /// Where events go.
     pub destinations: Vec<DestinationConfig>,
+}
+
+/// Tracked links.
+pub struct Links {
+    /// How they are asked for.
+    pub redirect: redirect::Config,
+    /// What their UTM values may be; `[utm]`.
+    pub policy: Policy,
+    /// How many there may be.
+    pub max: usize,
+    /// One human click of a visitor on a link in so long counts as unique.
+    pub unique_window: Duration,
+    /// Links that are kept in a file.
+    pub file: Option<PathBuf>,
+    /// Bots that the operator knows.
+    pub bots_file: Option<PathBuf>,
+    /// The header in which a trusted proxy tells the country.
+    pub country_header: Option<HeaderName>,
+    /// A file that tells the country.
+    pub geo_file: Option<PathBuf>,
+    /// Whether destinations are looked after.
+    pub checks: checks::Settings,
 }
 
 /// A configured destination.

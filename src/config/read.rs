@@ -11,15 +11,17 @@ use std::{
 use toml::Table;
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, DestinationConfig};
+use super::{Config, DestinationConfig, Links};
 use crate::{
     attribution::{CLICK_WINDOW, DEFAULT_RULE},
-    capture, delivery,
+    capture::{self, privacy_page::Contact},
+    delivery,
     destinations::{Chosen, Common, OnUnknownConsent, REGISTRY},
     intake::{
         self, Reconcile, SourceConfig,
         sources::{self, Mapping, TestEvents},
     },
+    links::policy::Policy,
     model::{ClickRule, Credit, Currency, DestinationName, EventName, Problem, Settings, SourceName},
     pipeline,
     privacy::Country,
@@ -28,8 +30,8 @@ use crate::{
     web::{Network, TrustedProxies},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Public paths of our own, next to those below `/files/`, `/webhooks/` and `/capi/`.
@@ -70,7 +72,13 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
     let wait_for_visit = settings
         .section("join", |section| section.duration("wait_for_visit", Duration::ZERO..=DAY).unwrap_or_default());
     let delivery = settings.section("delivery", delivery_section);
-    let capture = settings.section("capture", super::read_capture::read);
+    let mut privacy_contact = None;
+    let capture = settings.section("capture", |section| {
+        privacy_contact = section.text("privacy_contact").map(|text| Contact::of(&text));
+        super::read_capture::read(section)
+    });
+    let mut links = settings.section("links", super::read_links::read);
+    links.policy = settings.section("utm", Policy::read);
     let (log_format, log_level) = settings.section("log", |section| {
         let format = section.parsed("format", "human or json", |text| match text {
             "human" => Some(LogFormat::Human),
@@ -114,6 +122,8 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
             admin_token,
             store,
             intake,
+            links: for_links(links, &capture, &trusted_proxies),
+            privacy_contact,
             capture: capture::Config { trusted_proxies, default_country, ..capture },
             pipeline: pipeline::Config { default_country, wait_for_visit },
             delivery,
@@ -123,6 +133,18 @@ pub(super) fn config(table: Table, problems: Vec<Problem>) -> Result<Config, Vec
         }),
         _ => Err(problems),
     }
+}
+
+/// What other sections say for links.
+fn for_links(mut links: Links, capture: &capture::Config, trusted_proxies: &TrustedProxies) -> Links {
+    let own = [&capture.visits_path, &capture.tag_path, &capture.privacy_path].map(String::clone);
+    links.redirect.own_paths = own.into_iter().chain(PATHS_TAKEN.map(str::to_owned)).collect();
+    links.redirect.trusted_proxies = trusted_proxies.clone();
+    links.redirect.cookie_domain.clone_from(&capture.cookie_domain);
+    links.redirect.cookie_life = capture.cookie_life;
+    links.redirect.require_consent = capture.require_consent;
+    links.redirect.respect_gpc = capture.respect_gpc;
+    links
 }
 
 /// Where destinations choose clicks by different rules, each is to see its own alone.

@@ -208,10 +208,13 @@ impl<'a> Rows<'a> {
                 b'"' if opens || closed_at.is_some_and(|at| at + 1 == i) => inside = true,
                 b'\n' if !inside => return Some(i + 1),
                 // A text behind a cell in quotes, in a row of several lines: rows between were swallowed.
-                _ if !inside && closed_at.is_some_and(|at| at + 1 == i) && byte != self.delimiter && byte != b'\r' => {
-                    if self.rest[..i].contains('\n') {
-                        return None;
-                    }
+                _ if !inside
+                    && closed_at.is_some_and(|at| at + 1 == i)
+                    && byte != self.delimiter
+                    && byte != b'\r'
+                    && bytes[..i].contains(&b'\n') =>
+                {
+                    return None;
                 }
                 _ => {}
             }

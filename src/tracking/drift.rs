@@ -270,7 +270,7 @@ mod tests {
     use crate::{
         links::policy::{Decision, Policy},
         model::Settings,
-        store::book::MemoryBook,
+        store::{book::FileBook, memory::SimulatedDisk},
     };
 
     const RULES: &str = "[medium]\nvalues = [\"email\", \"paid-social\"]";
@@ -283,7 +283,7 @@ mod tests {
     }
 
     fn book() -> Arc<dyn Book> {
-        Arc::new(MemoryBook::default())
+        Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens"))
     }
 
     fn at(seconds: i64) -> Time {

@@ -146,7 +146,7 @@ mod tests {
     use crate::{
         links::policy::{Campaign, Field, Rule},
         model::{Link, Settings},
-        store::book::MemoryBook,
+        store::{book::FileBook, memory::SimulatedDisk},
     };
 
     fn configured() -> Policy {
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_alias_of_today_holds_at_once_is_audited_and_survives_a_restart() {
-        let book: Arc<dyn Book> = Arc::new(MemoryBook::default());
+        let book: Arc<dyn Book> = Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens"));
         let governance = Governance::new(configured(), Arc::clone(&book));
         let before = governance.policy();
         assert_eq!(normal(&governance, "IGshopping"), "igshopping");
@@ -191,7 +191,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_hold_is_refused_and_leaves_no_trace() {
-        let governance = Governance::new(configured(), Arc::new(MemoryBook::default()));
+        let governance =
+            Governance::new(configured(), Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens")));
         let shared = &governance;
         let decide = |decision| async move { shared.decide(&decision, "ada", Time::from_secs(1)).await.map(|()| "ok") };
         let error = decide(alias("instagram", "ig")).await.expect_err("a circle").to_string();
@@ -208,12 +209,17 @@ mod tests {
         assert!(decide(alias("a", "b")).await.is_err());
         decide(alias("a", "instagram")).await.expect("is decided");
         assert_eq!(normal(&governance, "b"), "instagram");
+        let again = Governance::new(configured(), Arc::clone(&governance.book));
+        assert_eq!(normal(&again, "b"), "instagram", "in whatever order they are read");
     }
 
     #[tokio::test]
     async fn a_campaign_that_is_registered_can_be_used() {
         let mut settings = Settings::new("utm.", "[campaign]\nregistered = true".parse().expect("TOML"));
-        let governance = Governance::new(Policy::read(&mut settings), Arc::new(MemoryBook::default()));
+        let governance = Governance::new(
+            Policy::read(&mut settings),
+            Arc::new(FileBook::open(Arc::new(SimulatedDisk::default())).expect("opens")),
+        );
         let text = r#"{"key":"a","destination":"https://x.example/","utm":{"campaign":"spring"},"created_at":1,"updated_at":1}"#;
         let link: Link = serde_json::from_str(text).expect("reads");
         assert_eq!(governance.policy().check(&link, [])[0].rule, Rule::Registered);

@@ -59,8 +59,8 @@ pub async fn with_request_id(mut request: Request, next: Next) -> Response {
     answer
 }
 
-/// Whether a refusal says what it is about, to a program or to a person: the router's own are empty or plain text.
+/// Whether a refusal says what it is about, as a problem or as a page: the router's own are empty or plain text.
 fn is_ours(answer: &Response) -> bool {
-    let kind = answer.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let kind = answer.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/") || kind.starts_with(b"text/html"))
 }

@@ -16,6 +16,7 @@ mod live;
 mod mapped;
 mod meta_api;
 mod operator;
+mod privacy_page;
 mod qa;
 mod segment;
 mod smuggled;

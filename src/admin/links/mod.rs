@@ -2,6 +2,8 @@
 
 mod change;
 mod history;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

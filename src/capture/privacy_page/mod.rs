@@ -31,7 +31,7 @@ const STYLE: &str = include_str!("page.css");
 /// Browsers and proxies may show it for this long after a change of the configuration.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// How long Meta's own cookies last. Source: capi-param-builder 1.3.2, read 2026-11-20.
-const META_COOKIE_DAYS: u16 = 90;
+const META_COOKIE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 
 /// How long what is kept.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ pub struct PrivacyFacts {
     /// Meta's cookies are set where its own tag does not; `capture.meta_cookies`.
     pub meta_cookies: bool,
     /// How long our cookie lasts; `capture.cookie_days`.
-    pub cookie_days: u16,
+    pub cookie_life: Duration,
     /// Sites that the visitor's id is handed to; `capture.own_domains`.
     pub own_domains: Vec<String>,
     /// `[retention]`.
@@ -262,8 +262,9 @@ fn consent(facts: &PrivacyFacts) -> ConsentTold {
         );
     } else {
         rules.push(
-            "What is listed here is kept unless you decline. If you decline, your visit is counted at most: a number that \
-             says nothing about you."
+            "What is listed here is kept unless you decline. If you decline that your data are used for advertising, only \
+             that is kept, with a random id, so that your no is found again at a purchase. If you decline storage, nothing is \
+             kept and no cookie is set: your visit is counted, a number that says nothing about you."
                 .to_owned(),
         );
     }
@@ -276,7 +277,7 @@ fn consent(facts: &PrivacyFacts) -> ConsentTold {
             .to_owned(),
     );
     if facts.respect_gpc {
-        rules.push("The signal Global Privacy Control of your browser counts as a no.".to_owned());
+        rules.push("The signal Global Privacy Control of your browser counts as a no to advertising.".to_owned());
     }
     let sends = facts.destinations.iter().any(|(_, unknown)| *unknown == OnUnknownConsent::Send);
     rules.push(if facts.destinations.is_empty() {
@@ -292,14 +293,13 @@ fn consent(facts: &PrivacyFacts) -> ConsentTold {
 }
 
 fn cookies(facts: &PrivacyFacts) -> Vec<CookieTold> {
-    let days = |days: u16| span(Duration::from_secs(u64::from(days) * 86_400));
     let why = "A random id, by which a purchase is joined to the visit that led to it";
-    let mut cookies = vec![CookieTold { name: "cr_vid", why, kept_for: days(facts.cookie_days) }];
+    let mut cookies = vec![CookieTold { name: "cr_vid", why, kept_for: span(facts.cookie_life) }];
     if facts.meta_cookies {
-        let why = "An id of your browser, as Meta's own script makes it; set only if you agreed and it is not there";
-        cookies.push(CookieTold { name: "_fbp", why, kept_for: days(META_COOKIE_DAYS) });
-        let why = "The id of your click on an advertisement at Meta; set only if you agreed and came by one";
-        cookies.push(CookieTold { name: "_fbc", why, kept_for: days(META_COOKIE_DAYS) });
+        let why = "An id of your browser, as Meta's own script makes it; set where that has not";
+        cookies.push(CookieTold { name: "_fbp", why, kept_for: span(META_COOKIE_LIFE) });
+        let why = "The id of your click on an advertisement at Meta; set if you came by one";
+        cookies.push(CookieTold { name: "_fbc", why, kept_for: span(META_COOKIE_LIFE) });
     }
     cookies
 }

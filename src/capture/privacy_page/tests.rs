@@ -9,7 +9,7 @@ fn facts() -> PrivacyFacts {
         require_consent: true,
         respect_gpc: true,
         meta_cookies: true,
-        cookie_days: 400,
+        cookie_life: days(400),
         own_domains: vec!["checkout.example".into()],
         retention: Retention {
             visits: days(77),

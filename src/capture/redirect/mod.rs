@@ -49,7 +49,7 @@ use crate::{
     pipeline::Pipeline,
     privacy::scrub::{self, Posted},
     store::{Amendment, ClickStore},
-    tracking::Links,
+    tracking::{Links, drift::Drift},
     web::{Network, Peer, TrustedProxies},
 };
 
@@ -126,6 +126,8 @@ pub struct Tools {
     pub clicks: Arc<dyn ClickStore>,
     /// Where visitors go.
     pub pipeline: Arc<Pipeline>,
+    /// Where UTM values are noted that nobody registered.
+    pub drift: Option<Arc<Drift>>,
     /// Who reads user agents.
     pub agents: Agents,
     /// Who knows countries.

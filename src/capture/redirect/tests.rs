@@ -75,6 +75,7 @@ impl Shop {
             links: Arc::clone(&links),
             clicks: Arc::clone(&stores.clicks),
             pipeline: Arc::new(pipeline),
+            drift: None,
             agents: Agents::default(),
             countries: Arc::new(countries),
             clock: Arc::clone(&clock) as _,

@@ -20,6 +20,7 @@ use crate::{
     model::{Click, ClickVerdict, Clock, Observation, Time},
     pipeline::Pipeline,
     store::{Amendment, ClickStore, StoreError},
+    tracking::drift::Drift,
 };
 
 /// Hits in one write at most.
@@ -41,6 +42,7 @@ pub struct Writer {
 /// What a batch is written with.
 struct Desk {
     clicks: Arc<dyn ClickStore>,
+    drift: Option<Arc<Drift>>,
     judge: Judge,
     fingerprints: Arc<Fingerprints>,
     clock: Arc<dyn Clock>,
@@ -66,6 +68,7 @@ impl Writer {
     ) -> Self {
         let desk = Desk {
             clicks: Arc::clone(&tools.clicks),
+            drift: tools.drift.clone(),
             judge: Judge::new(config.duplicate_window),
             fingerprints,
             clock: Arc::clone(&tools.clock),
@@ -166,6 +169,9 @@ impl Desk {
         if !amendments.is_empty() {
             // Without them the rows stand as they are.
             self.persist(stopped, |clicks| clicks.amend(&amendments));
+        }
+        if let Some(drift) = &self.drift {
+            rows.iter().filter(|row| !row.head).for_each(|row| drift.note_all(&row.utm, row.at));
         }
         self.metrics.wrote(rows.iter().map(|row| row.verdict), oldest, self.clock.now());
         let clicked = |verdict| matches!(verdict, ClickVerdict::Human | ClickVerdict::Duplicate);

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod change;
+mod lint;
 mod qa;
 mod utm;
 mod view;
@@ -36,6 +37,8 @@ pub(super) enum Arguments {
     History(view::Named),
     /// List requests for links, each with its verdict and reasons
     Clicks(view::Clicks),
+    /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
+    Qa(qa::Arguments),
     /// Say that clicks were something else; totals follow
     Relabel(change::Relabel),
     /// UTM values that came in and that nobody registered
@@ -47,6 +50,8 @@ pub(super) enum Arguments {
     Value(utm::NewValue),
     /// Register a campaign
     Campaign(utm::Campaign),
+    /// Check a file of links against the UTM policy; needs no relay. Exits with 1 if a link would be refused
+    Lint(lint::Arguments),
     /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
     Qa(qa::Arguments),
 }
@@ -65,11 +70,13 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Export(arguments) => bulk::export(&arguments).await?,
         Arguments::History(arguments) => view::history(&arguments).await?,
         Arguments::Clicks(arguments) => view::clicks(&arguments).await?,
+        Arguments::Qa(arguments) => return qa::run(arguments).await,
         Arguments::Relabel(arguments) => change::relabel(&arguments).await?,
         Arguments::Drift(arguments) => utm::drift(&arguments).await?,
         Arguments::Alias(arguments) => utm::alias(&arguments).await?,
         Arguments::Value(arguments) => utm::value(&arguments).await?,
         Arguments::Campaign(arguments) => utm::campaign(&arguments).await?,
+        Arguments::Lint(arguments) => return lint::run(&arguments),
         Arguments::Qa(arguments) => return qa::run(arguments).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -125,8 +125,8 @@ impl Pattern {
                     segment.name.clone(),
                     Misfit {
                         message: format!(
-                            "the segment {} must not have {} in it, which stands between segments",
-                            segment.name, self.delimiter
+                            "has {} in the segment {}, which stands between segments",
+                            self.delimiter, segment.name
                         ),
                         accepted: vec![squeezed(&part)],
                         value: Some(part),
@@ -142,9 +142,9 @@ impl Pattern {
 impl Segment {
     fn misfit(&self, part: &str) -> Option<Misfit> {
         let message = if part.is_empty() {
-            format!("the segment {} is empty", self.name)
+            format!("has nothing in the segment {}", self.name)
         } else if !self.values.is_empty() && !self.values.iter().any(|value| value == part) {
-            format!("the segment {} is none of its values", self.name)
+            format!("has in the segment {} none of its values", self.name)
         } else {
             return None;
         };
@@ -175,9 +175,9 @@ mod tests {
     #[test]
     fn it_says_which_segment_is_wrong() {
         assert_eq!(told("new-ig-sales-a"), [""; 0]);
-        assert_eq!(told("old-ig-sales-a"), ["the segment audience is none of its values"]);
+        assert_eq!(told("old-ig-sales-a"), ["has in the segment audience none of its values"]);
         assert_eq!(told("old-fax-sales-a").len(), 2);
-        assert_eq!(told("new-ig--a"), ["the segment objective is empty"]);
+        assert_eq!(told("new-ig--a"), ["has nothing in the segment objective"]);
         assert_eq!(pattern().misfits("new-fax-sales-a")[0].accepted, ["ig", "mail"]);
         let written = "{audience}-{channel}-{objective}-{variant}";
         for (value, have, place) in [
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(compose("a").expect("fits"), "new-mail-sales-a");
         let misfits = compose("hook-a").expect_err("has a delimiter");
         assert_eq!((misfits[0].0.as_str(), misfits[0].1.accepted.as_slice()), ("variant", &["hooka".to_owned()][..]));
-        assert_eq!(compose("").expect_err("is empty")[0].1.message, "the segment variant is empty");
+        assert_eq!(compose("").expect_err("is empty")[0].1.message, "has nothing in the segment variant");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use toml::Table;
 
@@ -246,7 +248,7 @@ fn names_have_a_pattern_that_lint_explains_and_the_builder_composes() {
     let of = |campaign: &str| policy.check(&link("a", "x", "cpc", campaign), []);
     assert_eq!(of("new-ig-sales-a"), []);
     let broken = of("newer-ig-sales-a");
-    assert_eq!(broken[0].message, "the segment audience is none of its values");
+    assert_eq!(broken[0].message, "has in the segment audience none of its values");
     assert_eq!((broken[0].value.as_deref(), broken[0].nearest.as_deref()), (Some("newer"), None));
     assert_eq!(broken[0].accepted, ["new", "loyal"]);
     assert!(policy.is_known(Field::Campaign, "new-mail-leads-b") && !policy.is_known(Field::Campaign, "spring"));
@@ -256,7 +258,7 @@ fn names_have_a_pattern_that_lint_explains_and_the_builder_composes() {
     assert_eq!(policy.compose(Field::Campaign, &segments).expect("composes"), "loyal-ig-sales-b");
     segments.insert("channel".to_owned(), "fax".to_owned());
     let broken = policy.compose(Field::Campaign, &segments).expect_err("no such channel");
-    assert_eq!(broken[0].message, "the segment channel is none of its values");
+    assert_eq!(broken[0].message, "has in the segment channel none of its values");
     segments.insert("chanel".to_owned(), "ig".to_owned());
     assert!(policy.compose(Field::Campaign, &segments).is_err());
     assert!(policy.compose(Field::Source, &segments).is_err());
@@ -440,18 +442,25 @@ fn a_field_is_known_by_its_name() {
     assert_eq!((Field::parse("utm_placement"), Field::parse("Source")), (None, None));
 }
 
+static POLICIES: LazyLock<[Policy; 4]> = LazyLock::new(|| {
+    [
+        Policy::default(),
+        policy(RULES),
+        policy("lowercase = false"),
+        policy("lowercase = false\ndelimiter = \"_\"\nbuiltin_aliases = false"),
+    ]
+});
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn normalising_twice_changes_nothing(raw in "\\PC{0,24}|[a-zA-Z _-]{0,12}|[ΑΣςσİıßJǰ\u{30c}\u{301}\u{200b} -]{0,8}", which in 0_usize..4) {
-        let policy = match which {
-            0 => Policy::default(),
-            1 => policy(RULES),
-            2 => policy("lowercase = false"),
-            _ => policy("lowercase = false\ndelimiter = \"_\"\nbuiltin_aliases = false"),
-        };
-        for field in Field::ALL {
+    fn normalising_twice_changes_nothing(
+        raw in "\\PC{0,24}|[a-zA-Z _-]{0,12}|[ΑΣςσİıßJǰ\u{30c}\u{301}\u{200b} -]{0,8}",
+        which in 0..POLICIES.len(),
+    ) {
+        let policy = &POLICIES[which];
+        for field in [Field::Source, Field::Medium, Field::Campaign, Field::Placement] {
             let once = policy.normal(field, &raw).into_owned();
             let twice = policy.normal(field, &once).into_owned();
             prop_assert_eq!(&twice, &once);

@@ -18,9 +18,12 @@ pub fn entry(shelf: &str, key: &str, value: Option<&str>) -> Entry {
     }
 }
 
-/// Everything that two books have to agree about: records of these shelves, and what was changed of them.
+/// The records of a shelf, and what was changed of them.
+pub type Said = (Vec<(String, Arc<str>)>, Vec<Changed>);
+
+/// Everything that two books have to agree about, by shelf.
 #[must_use]
-pub fn said(book: &dyn Book, shelves: &[&str]) -> Vec<(Vec<(String, Arc<str>)>, Vec<Changed>)> {
+pub fn said(book: &dyn Book, shelves: &[&str]) -> Vec<Said> {
     let shelf = |shelf: &&str| (book.list(shelf), book.history(shelf, None, usize::MAX).expect("reads"));
     shelves.iter().map(shelf).collect()
 }

@@ -130,7 +130,7 @@ async fn links(arguments: &Arguments) -> anyhow::Result<Vec<Value>> {
     }
     let mut after: Option<String> = None;
     while arguments.all {
-        let mut query = vec![("limit", PAGE.to_string())];
+        let mut query = vec![("limit", PAGE.to_string()), ("state", "live".to_owned())];
         query.extend(after.take().map(|after| ("after", after)));
         let page = arguments.relay.get("/v1/links", &query).await?;
         let live = page["links"].as_array().into_iter().flatten();
@@ -139,6 +139,11 @@ async fn links(arguments: &Arguments) -> anyhow::Result<Vec<Value>> {
         if after.is_none() {
             break;
         }
+    }
+    // When its goal was seen last is looked up for one link at a time.
+    for link in links.iter_mut().filter(|link| link["goal"].is_string() && link.get("goal_last_seen").is_none()) {
+        let key = Wanted::of(link, UtmRule::default()).key.to_string();
+        *link = arguments.relay.get(&format!("/v1/links/{}", part(&key)), &[]).await?;
     }
     Ok(links)
 }

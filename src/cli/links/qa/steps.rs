@@ -17,6 +17,8 @@ pub(super) const HOPS_MAX: usize = 10;
 /// Click ids as the platforms make them: their case, and every character, has to arrive.
 pub(super) const CLICK_IDS: [(&str, &str); 2] =
     [("gclid", "Te-St_AbCdEfG-09xYz"), ("fbclid", "IwZXh0bgNhZW0CMTEAAR-Te_StQaLiNk")];
+/// A goal that was not seen for longer is no longer trusted; the admin listener looks no further back either.
+const GOAL_DAYS: u64 = 7;
 /// Longer paths are cut in notes.
 const PATH_CHARS_MAX: usize = 60;
 const UTM: [&str; 5] = ["source", "medium", "campaign", "content", "term"];
@@ -165,11 +167,11 @@ pub(super) fn goal(wanted: &Wanted, link: &Value, days_ago: impl Fn(&str) -> Opt
     let (result, note) = match link.get("goal_last_seen") {
         None => warn(format!("when {goal} was received last is not known")),
         Some(Value::String(seen)) => match days_ago(seen) {
-            Some(days) if days < 7 => pass(),
+            Some(days) if days <= GOAL_DAYS => pass(),
             Some(days) => warn(format!("{goal} was received last {days} days ago")),
             None => warn(format!("when {goal} was received last is not known")),
         },
-        Some(_) => fail(format!("{goal} was never received, as far as events are kept")),
+        Some(_) => fail(format!("{goal} was not received in the last {GOAL_DAYS} days")),
     };
     Some(Finding { profile: "-", step: "goal", result, note })
 }
