@@ -240,7 +240,7 @@ fn facts(config: &Config) -> PrivacyFacts {
         require_consent,
         respect_gpc,
         meta_cookies,
-        cookie_days: u16::try_from(cookie_life.as_secs() / 86_400).unwrap_or(u16::MAX),
+        cookie_life,
         own_domains,
         retention: Retention { visits, clicks, delivered, dead_letters, dedupe },
         destinations: config.destinations.iter().map(|place| (place.kind, place.on_unknown_consent)).collect(),

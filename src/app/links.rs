@@ -90,16 +90,14 @@ pub(super) fn wire(
         metrics: metrics.clone(),
     };
     let (redirects, writer) = Redirects::new(settings.redirect.clone(), tools);
-    let asked = Arc::clone(&checks);
     let checked = !settings.checks.every.is_zero();
-    let health: crate::admin::LinkHealth = Arc::new(move |key| serde_json::to_value(asked.health(key)).ok());
     let tracked = Tracked {
         links,
         governance,
         drift: Arc::clone(&drift),
         registry: Arc::clone(&registry),
         settings: LinkSettings { unique_window: settings.unique_window },
-        health: checked.then_some(health),
+        checks: checked.then(|| Arc::clone(&checks)),
         goals: Goals::default(),
     };
     let keeper = Keeper {

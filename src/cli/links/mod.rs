@@ -52,8 +52,6 @@ pub(super) enum Arguments {
     Campaign(utm::Campaign),
     /// Check a file of links against the UTM policy; needs no relay. Exits with 1 if a link would be refused
     Lint(lint::Arguments),
-    /// Follow links as browsers and apps do, and list what is wrong with each; exits with 1 if anything fails
-    Qa(qa::Arguments),
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -77,7 +75,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Arguments::Value(arguments) => utm::value(&arguments).await?,
         Arguments::Campaign(arguments) => utm::campaign(&arguments).await?,
         Arguments::Lint(arguments) => return lint::run(&arguments),
-        Arguments::Qa(arguments) => return qa::run(arguments).await,
     }
     Ok(ExitCode::SUCCESS)
 }
