@@ -5,9 +5,10 @@
 //! tells the pipeline of the visitor.
 //!
 //! A stopped relay writes every hit it answered. A killed one loses those that its writer had not appended: in practice
-//! what came within the last milliseconds, at most what the queue ([`Config::queue_max`]) and the writer's hands
-//! (`writer::BATCH_MAX`) hold.
+//! what came within the last milliseconds (`writer::GATHER`, and the time of a write), at most what the queue
+//! ([`Config::queue_max`]) and the writer's hands (`writer::BATCH_MAX`) hold.
 
+mod agents;
 mod answers;
 mod metrics;
 mod row;
@@ -56,6 +57,7 @@ use crate::{
 pub use metrics::Metrics;
 pub use writer::Writer;
 
+use agents::Reader;
 use answers::Missing;
 
 /// How long an id that was handed over is taken from the landing page's address.
@@ -180,7 +182,7 @@ pub struct Redirects {
     config: Config,
     qa: Qa,
     links: Arc<Links>,
-    agents: RwLock<Arc<Agents>>,
+    agents: RwLock<Arc<Reader>>,
     countries: Arc<Countries>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -206,7 +208,7 @@ impl Redirects {
         let redirects = Self {
             qa,
             links,
-            agents: RwLock::new(Arc::new(agents)),
+            agents: RwLock::new(Arc::new(Reader::new(agents))),
             countries,
             clock,
             metrics,
@@ -235,7 +237,7 @@ impl Redirects {
 
     /// Reads user agents by another list from now on.
     pub fn set_agents(&self, agents: Agents) {
-        *self.agents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(agents);
+        *self.agents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Reader::new(agents));
     }
 
     /// Whether `visitor` was handed over to a landing page by a link within the last half hour, and to this browser: then

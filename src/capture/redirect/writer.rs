@@ -25,12 +25,14 @@ use crate::{
 
 /// Hits in one write at most.
 pub(super) const BATCH_MAX: usize = 512;
+/// How long a batch gathers: waking up and writing for each hit alone would cost more than the redirects.
+const GATHER: Duration = Duration::from_millis(5);
 /// Rows are brought to the disk at most this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How long a write that failed is waited with.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Batches of visitors that wait to be stored.
-const VISITORS_WAITING: usize = 64;
+const VISITORS_WAITING: usize = 16;
 
 /// Writes what comes of links.
 pub struct Writer {
@@ -112,6 +114,14 @@ async fn write(
             Some(at) => tokio::time::timeout_at(at, next).await.ok(),
             None => Some(next.await),
         };
+        if received.is_some_and(|count| count > 0 && count < BATCH_MAX) {
+            tokio::time::sleep(GATHER).await;
+            while messages.len() < BATCH_MAX
+                && let Ok(message) = waiting.try_recv()
+            {
+                messages.push(message);
+            }
+        }
         // Nothing came in time, or nothing will come any more, or it is time anyhow.
         let sync = received.is_none_or(|count| count == 0) || sync_at.is_some_and(|at| at <= Instant::now());
         let stop = stopped.clone();
