@@ -353,7 +353,10 @@ async fn links_are_seen_to_on_a_page_without_a_script() {
     let (status, to, _) = operator.form("/links/new", &fields).await;
     assert_eq!((status, to.as_str()), (303, "/links/show?key=mugs&done=made"));
     let page = operator.page(&to).await;
-    assert!(page.contains("https:&#x2f;&#x2f;t.example.com&#x2f;l&#x2f;mugs") && page.contains("Nobody has clicked it yet"), "{page}");
+    assert!(
+        page.contains("https:&#x2f;&#x2f;t.example.com&#x2f;l&#x2f;mugs") && page.contains("Nobody has clicked it yet"),
+        "{page}"
+    );
     let swap = [("key", "mugs"), ("destination", "https://shop.example/new"), ("source", "newsletter"), ("by", "bob")];
     assert_eq!(operator.form("/links/edit", &swap).await.0, 303);
     let (_, link) = operator.get("/v1/links/mugs").await;

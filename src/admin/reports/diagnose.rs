@@ -112,7 +112,7 @@ async fn look(admin: &Admin, site: &str) -> Result<Site, Problem> {
             let mut here = false;
             for session in sessions(visitor) {
                 let visit = session.visit;
-                if visit.at < from || page_site(visit).as_ref() != Some(&wanted) {
+                if visit.at < from || !session.reported || page_site(visit).as_ref() != Some(&wanted) {
                     continue;
                 }
                 here = true;
@@ -210,9 +210,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
 fn of_visitor(visitor: &Visitor) -> [Finding; 4] {
     let sessions = sessions(visitor);
     let bare = sessions.iter().filter(|session| is_bare(visitor, session.visit)).count();
-    // A visit that only the redirect told of has neither screen nor time in view.
-    let by_page =
-        visitor.screen.is_some() || sessions.iter().any(|session| session.visit.link.is_none() || session.is_engaged());
+    let by_page = sessions.iter().any(|session| session.reported);
     let denied = visitor.consent.ad_user_data == Choice::Denied;
     let all_bare = !sessions.is_empty() && bare == sessions.len();
     let says = |applies: bool, yes: &str, no: &str| if applies { yes.to_owned() } else { no.to_owned() };
