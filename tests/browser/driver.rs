@@ -1,7 +1,8 @@
 //! A browser, by the W3C WebDriver protocol.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -165,8 +166,22 @@ pub(crate) struct Tab {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser ends with its driver when that is asked to; no asking in a destructor.
-        let _asked = Command::new("kill").arg(self.driver.id().to_string()).status();
-        let _ended = self.driver.wait();
+        // The browser outlives its driver unless that is asked to end it. It may be too ill to answer.
+        let _ended = self.end();
+        let _killed = self.driver.kill();
+        let _gone = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Asks the driver to end the browser, without the runtime: a destructor cannot wait for one.
+    fn end(&self) -> std::io::Result<()> {
+        let address = self.session.trim_start_matches("http://");
+        let (host, path) = address.split_once('/').unwrap_or((address, ""));
+        let mut driver = TcpStream::connect(host)?;
+        driver.set_read_timeout(Some(PATIENCE))?;
+        write!(driver, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        // The answer's first bytes say that it has ended; the connection stays open.
+        driver.read(&mut [0; 64]).map(drop)
     }
 }

@@ -1,6 +1,9 @@
 //! From the ad to the platform: a shop with the tag, a real relay, and the stand-ins of Meta and Google.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -273,4 +276,60 @@ async fn a_relay_of_another_site_works_where_its_cookies_are_blocked() {
     assert_eq!(gclid, "Cj0-Third");
     assert!(fbc.as_str().is_some_and(|fbc| fbc.ends_with(".IwAR-Third")), "{fbc}");
     browser.unhurt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_script_is_blocked_the_link_alone_joins() {
+    let world = World::new("cookie_domain = \"shop.localhost\"").await;
+    // As blockers do it: the script never arrives, and the page goes on without.
+    world.shop("<script async src=\"http://127.0.0.1:9/t.js\"></script>");
+    let link = json!({ "slug": "mug", "destination": world.web.at("shop", "/product"),
+        "utm": { "source": "newsletter", "medium": "email", "campaign": "spring" } });
+    let request = world.relay.client.post(format!("{}/v1/links", world.relay.admin));
+    let answer = Relay::send(request.header("content-type", "application/json").body(link.to_string())).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let browser = Browser::start().await;
+    let port = world.relay.public.rsplit(':').next().expect("a port");
+    browser.open(&format!("http://t.shop.localhost:{port}/l/mug?gclid=Cj0-Link&fbclid=IwAR-Link")).await;
+    let landed = browser.eval("location.href").await;
+    let landed = url::Url::parse(landed.as_str().expect("an address")).expect("an address");
+    let query: BTreeMap<String, String> = landed.query_pairs().into_owned().collect();
+    assert_eq!((landed.path(), query["gclid"].as_str()), ("/product", "Cj0-Link"));
+    assert_eq!((query["fbclid"].as_str(), query["utm_source"].as_str()), ("IwAR-Link", "newsletter"));
+    // The shop's server reads the cookie, as its site is the relay's.
+    browser.click("#on").await;
+    browser.until("location.pathname == '/cart'").await;
+    browser.click("#pay").await;
+    let order = world.web.posts(1).await.remove(0);
+    let id = order.cookies.split("; ").find_map(|cookie| cookie.strip_prefix("cr_vid=")).expect("the relay's cookie");
+    assert_eq!(query["cr_vid"], id);
+    world.order("8001", json!({ "cr_vid": id, "email": "ada@example.com" })).await;
+    let (fbc, gclid) = world.clicks("8001");
+    assert_eq!(gclid, "Cj0-Link");
+    assert!(fbc.as_str().is_some_and(|fbc| fbc.ends_with(".IwAR-Link")), "{fbc}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tracked_link_and_the_tag_behind_it_see_one_visitor() {
+    let world = World::new("").await;
+    world.shop(&world.tag("t.shop"));
+    let link = json!({ "slug": "mug", "destination": world.web.at("shop", "/") });
+    let request = world.relay.client.post(format!("{}/v1/links", world.relay.admin));
+    let answer = Relay::send(request.header("content-type", "application/json").body(link.to_string())).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let browser = Browser::start().await;
+    let port = world.relay.public.rsplit(':').next().expect("a port");
+    // A link host of another site: its cookie is not the shop's.
+    browser.open(&format!("http://go.localhost:{port}/l/mug?gclid=Cj0-Both")).await;
+    let id = world.visitor(&browser).await;
+    assert_eq!(browser.eval("location.search").await, "?gclid=Cj0-Both", "the id is gone from the address");
+    let known = world.known(&id).await;
+    assert_eq!(
+        (World::values(&known), known["visits"].as_array().map(Vec::len)),
+        (vec!["Cj0-Both"], Some(1)),
+        "{known}"
+    );
+    let clicks =
+        world.relay.until("/v1/clicks", |told| told["clicks"].as_array().is_some_and(|rows| rows.len() == 1)).await;
+    assert_eq!((&clicks["clicks"][0]["verdict"], &clicks["clicks"][0]["visitor_id"]), (&json!("human"), &json!(id)));
 }

@@ -11,7 +11,7 @@ mod hostile;
 mod journeys;
 mod pages;
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "shared with the journeys without a browser, which use more of it")]
+#[expect(dead_code, unused_imports, reason = "shared with the journeys without a browser, which use more of it")]
 mod support;
 mod told;
 mod web;

@@ -12,6 +12,7 @@ mod http;
 mod import;
 mod layers;
 mod leaks;
+mod links;
 mod live;
 mod mapped;
 mod meta_api;

@@ -464,7 +464,8 @@ fn visitor_id(text: &str) -> Option<VisitorId> {
 
 /// As much of a user agent as is looked at.
 fn cut(user_agent: &str) -> &str {
-    &user_agent[..user_agent.floor_char_boundary(row::USER_AGENT_BYTES_MAX)]
+    // Headers read as text are ASCII: no character is cut.
+    user_agent.get(..row::USER_AGENT_BYTES_MAX).unwrap_or(user_agent)
 }
 
 impl Missing {

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write as _},
     ops::ControlFlow,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -118,19 +118,23 @@ impl FileClicks {
     /// Appends lines to the files of their days: all of them or none.
     fn write(&self, lines: BTreeMap<String, Vec<u8>>, create: bool) -> Result<(), StoreError> {
         let written = self.writer().append(self, lines, create);
-        self.note(&written);
-        written.map_err(|error| unavailable(&error))
+        match &written {
+            Ok(0) => {}
+            Ok(_) => self.note(None),
+            Err(error) => self.note(Some(error)),
+        }
+        written.map(|_| ()).map_err(|error| unavailable(&error))
     }
 
     /// Says when writing begins to fail, and when that is over.
-    fn note(&self, written: &io::Result<()>) {
+    fn note(&self, failed: Option<&io::Error>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match written {
-            Ok(()) if *health != Health::Ok => {
+        match failed {
+            None if *health != Health::Ok => {
                 tracing::info!("rows of clicks are written again");
                 *health = Health::Ok;
             }
-            Err(error) if *health == Health::Ok => {
+            Some(error) if *health == Health::Ok => {
                 tracing::error!(%error, "rows of clicks cannot be written; redirects, events and visits go on");
                 *health = Health::Failed(error.to_string());
             }
@@ -169,8 +173,8 @@ impl ClickStore for FileClicks {
         let synced = unsynced
             .iter()
             .try_for_each(|(day, file)| file.sync_data().inspect_err(|_| self.writer().still_unsynced(day)));
-        if synced.is_err() {
-            self.note(&synced);
+        if let Err(error) = &synced {
+            self.note(Some(error));
         }
         synced.map_err(|error| unavailable(&error))
     }
@@ -241,13 +245,14 @@ impl ClickStore for FileClicks {
     fn recover(&self) -> Result<(), StoreError> {
         let tried = self.writer().probe(self);
         let tried = tried.and_then(|()| self.sync().map_err(io::Error::other));
-        self.note(&tried);
+        self.note(tried.as_ref().err());
         tried.map_err(|error| unavailable(&error))
     }
 }
 
 impl Writer {
-    fn append(&mut self, store: &FileClicks, lines: BTreeMap<String, Vec<u8>>, create: bool) -> io::Result<()> {
+    /// Appends to all days or to none; returns to how many.
+    fn append(&mut self, store: &FileClicks, lines: BTreeMap<String, Vec<u8>>, create: bool) -> io::Result<usize> {
         let mut before = Vec::new();
         for (day, lines) in lines {
             let appended = match self.day(store, &day, create) {
@@ -264,8 +269,10 @@ impl Writer {
                 return Err(error);
             }
         }
-        self.failed = None;
-        Ok(())
+        if !before.is_empty() {
+            self.failed = None;
+        }
+        Ok(before.len())
     }
 
     /// Cuts files back to what they were.
@@ -286,7 +293,10 @@ impl Writer {
 
     /// The file of a day, opened; `None` if there is none and it is not to be made.
     fn day(&mut self, store: &FileClicks, day: &str, create: bool) -> io::Result<Option<&mut Day>> {
-        if !self.open.contains_key(day) {
+        // Somebody deleted it by hand: what is appended to it would be gone with it.
+        let gone = |open: &Day| open.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if self.open.get(day).is_none_or(gone) {
+            self.close(day);
             let path = store.path(day);
             let new = !path.try_exists()?;
             if new && !create {

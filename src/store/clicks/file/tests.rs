@@ -171,6 +171,9 @@ fn a_disk_that_is_full_is_noticed_and_so_is_its_end() {
     assert!(matches!(store.health(), Health::Failed(_)));
     assert!(store.find(&yesterday.id).expect("reads").is_none(), "all of a batch or none of it");
     assert!(store.recover().is_err());
+    let long_ago = amends(&click(9, START.minus(DAY * 9), None));
+    store.amend(&[long_ago]).expect("there is nothing to write");
+    assert!(matches!(store.health(), Health::Failed(_)), "writing nothing proves nothing");
     fs::remove_file(today(directory.path())).expect("removes");
     store.writer().close(&START.day());
     store.recover().expect("works again");
@@ -178,6 +181,17 @@ fn a_disk_that_is_full_is_noticed_and_so_is_its_end() {
     assert_eq!(fs::metadata(today(directory.path())).expect("is there").len(), 0, "what was tried is taken back");
     store.append(&both).expect("appends");
     assert_eq!(all(&store).len(), 2);
+}
+
+#[test]
+fn a_file_that_somebody_deletes_is_begun_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    store.append(&[click(1, START, None)]).expect("appends");
+    fs::remove_file(today(directory.path())).expect("removes");
+    assert!(all(&store).is_empty());
+    store.append(&[click(2, START, None)]).expect("appends");
+    assert_eq!(all(&store), [click(2, START, None)]);
 }
 
 #[test]
