@@ -401,7 +401,7 @@ fn click_rule(section: &mut Settings) -> ClickRule {
         _ => None,
     });
     let window = section.duration("click_window", HOUR..=CLICK_WINDOW).unwrap_or(CLICK_WINDOW);
-    let exclusive = section.optional_flag("click_exclusive", false);
+    let exclusive = section.flag("click_exclusive").unwrap_or(false);
     let window_s = u32::try_from(window.as_secs()).unwrap_or(DEFAULT_RULE.window_s);
     ClickRule { credit: credit.unwrap_or_default(), window_s, exclusive }
 }

@@ -45,9 +45,9 @@ pub(super) fn read(section: &mut Settings) -> Option<Config> {
     let own_domains = section.list("own_domains", "a host such as checkout.example", host);
     let cookie_domain = section.parsed("cookie_domain", "a domain such as shop.example", host);
     let days = section.number("cookie_days", 1..=COOKIE_DAYS_MAX).unwrap_or(COOKIE_DAYS_MAX);
-    let require_consent = section.optional_flag("require_consent", false);
-    let respect_gpc = section.optional_flag("respect_gpc", true);
-    let meta_cookies = section.optional_flag("meta_cookies", true);
+    let require_consent = section.flag("require_consent").unwrap_or(false);
+    let respect_gpc = section.flag("respect_gpc").unwrap_or(true);
+    let meta_cookies = section.flag("meta_cookies").unwrap_or(true);
     let events = if section.has("events") {
         let read = section.list("events", "the name of an event, such as add_to_cart", name::<EventName>);
         read.map(|names| names.into_iter().collect())

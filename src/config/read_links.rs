@@ -58,6 +58,6 @@ pub(super) fn read(section: &mut Settings) -> Links {
         bots_file: section.parsed("bots_file", "the path of a list in the form of crawler-user-agents.json", path),
         country_header,
         geo_file: section.parsed("geo_file", "the path of an MMDB file with countries", path),
-        checks: checks::Settings { every: check_every, private: section.optional_flag("check_private", false) },
+        checks: checks::Settings { every: check_every, private: section.flag("check_private").unwrap_or(false) },
     }
 }

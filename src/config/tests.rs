@@ -28,6 +28,7 @@ fn of_example() -> BTreeMap<String, String> {
     environment(&[
         ("RELAY_ADMIN_TOKEN", "admin-token-of-the-example"),
         ("RELAY_KEY", "relay-key-of-the-example"),
+        ("RELAY_QA_TOKEN", "qa-token-of-the-example"),
         ("META_TOKEN", "meta"),
         ("GA4_SECRET", "ga4"),
         ("G_ID", "id"),
@@ -190,6 +191,11 @@ fn every_key_that_is_known_is_in_the_example() {
     assert!(common.iter().all(|key| EXAMPLE.contains(&format!("{key} =")) || EXAMPLE.contains(&format!(".{key}]"))));
     found.retain(|path, _| !path.ends_with(".reconcile."));
     known.retain(|path, _| !path.ends_with(".reconcile."));
+    // All fields of the policy know the same; one or two stand for all.
+    let of_policy = |path: &str| path.starts_with("utm.");
+    assert!(found.iter().filter(|(path, _)| of_policy(path)).all(|(path, keys)| keys.is_subset(&known[path])));
+    found.retain(|path, _| !of_policy(path));
+    known.retain(|path, _| !of_policy(path));
     assert_eq!(known, found);
     assert!(elsewhere.iter().all(|(_, key)| EXAMPLE.contains(key)));
 }

@@ -250,12 +250,6 @@ impl Settings {
         number
     }
 
-    /// `true` or `false`, or `default` if it is not there.
-    pub fn optional_flag(&mut self, key: &str, default: bool) -> bool {
-        self.know(key);
-        if self.has(key) { self.flag(key).unwrap_or(default) } else { default }
-    }
-
     /// `true` or `false`; also as a text, which is what the environment has.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
         let flag = match self.take(key)? {

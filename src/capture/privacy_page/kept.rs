@@ -240,7 +240,7 @@ pub(super) const RECORDS: &[Record] = &[
             readable(
                 "Click ids and browser ids of advertising platforms, from the visit",
                 MATCH,
-                &["event.context.clicks", "event.context.cookies"],
+                &["event.context.clicks", "event.context.choices", "event.context.cookies"],
             ),
             readable("What you allowed", HONEST, &["event.consent"]),
         ],
