@@ -13,6 +13,7 @@ mod import;
 mod layers;
 mod leaks;
 mod links;
+mod links_admin;
 mod live;
 mod mapped;
 mod meta_api;

@@ -26,9 +26,9 @@ pub(super) const STYLE_PATH: &str = "/assets/admin.css";
 
 const STYLE: &str = include_str!("../templates/admin.css");
 
-/// Nothing but the own stylesheet and forms to the own listener.
+/// Nothing but the own stylesheet, an icon that is empty, and forms to the own listener.
 const CONTENT_POLICY: &str =
-    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();

@@ -61,18 +61,18 @@ pub(super) async fn show(State(admin): State<Admin>, RawQuery(query): RawQuery) 
         .parsed("url", "the address of a page, such as https://shop.example/", |text| site_of(&plain_url(text)?))?;
     let visitor = asked.parsed("visitor", "the id of a visitor", |text| VisitorId::new(text).ok())?;
     let event = asked.parsed("event", "the id of an event", |text| EventId::new(text).ok())?;
-    let (mut told, findings) = match (site, visitor, event) {
+    let (mut answered, findings) = match (site, visitor, event) {
         (Some(site), None, None) => {
             asked.finish()?;
             let seen = look(&admin, &site).await?;
-            (json!({ "site": site }), of_site(&seen).to_vec_json())
+            (json!({ "site": site }), told(&of_site(&seen)))
         }
         (None, Some(id), None) => {
             asked.finish()?;
             let visits = Arc::clone(&admin.stores.visits);
             let visitor = blocking(move || visits.find(&id)).await?;
             let visitor = visitor.ok_or_else(|| Problem::unknown("no visitor of this id is stored (any more)"))?;
-            (json!({ "visitor_id": visitor.id }), of_visitor(&visitor).to_vec_json())
+            (json!({ "visitor_id": visitor.id }), told(&of_visitor(&visitor)))
         }
         (None, None, Some(id)) => {
             asked.finish()?;
@@ -82,23 +82,17 @@ pub(super) async fn show(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     };
     let found: Vec<&Value> = findings.iter().filter(|finding| finding["applies"] == true).collect();
     let causes: Vec<Value> = found.iter().map(|finding| finding["cause"].clone()).collect();
-    told["causes"] = causes.into();
-    told["findings"] = findings.into();
-    told["not_told"] = json!([
+    answered["causes"] = causes.into();
+    answered["findings"] = findings.into();
+    answered["not_told"] = json!([
         "who refused everything leaves no visit, and is not told apart from one whose browser blocked the tag",
         "a visit that was forgotten or is past its retention is as if it had never been",
     ]);
-    Ok(answer(&told))
+    Ok(answer(&answered))
 }
 
-trait ToJson {
-    fn to_vec_json(&self) -> Vec<Value>;
-}
-
-impl ToJson for [Finding; 4] {
-    fn to_vec_json(&self) -> Vec<Value> {
-        self.iter().map(Finding::json).collect()
-    }
+fn told(findings: &[Finding; 4]) -> Vec<Value> {
+    findings.iter().map(Finding::json).collect()
 }
 
 /// What the last days show of `site`.
@@ -112,7 +106,7 @@ async fn look(admin: &Admin, site: &str) -> Result<Site, Problem> {
             let mut here = false;
             for session in sessions(visitor) {
                 let visit = session.visit;
-                if visit.at < from || page_site(visit).as_ref() != Some(&wanted) {
+                if visit.at < from || !session.reported || page_site(visit).as_ref() != Some(&wanted) {
                     continue;
                 }
                 here = true;
@@ -159,7 +153,7 @@ fn telling(part: u64, whole: u64) -> bool {
 
 fn of_site(seen: &Site) -> [Finding; 4] {
     let missing = seen.visits == 0;
-    let told = |missing: bool, yes: String, no: &str| if missing { yes } else { no.to_owned() };
+    let says = |missing: bool, yes: String, no: &str| if missing { yes } else { no.to_owned() };
     let bare = telling(seen.bare, seen.visits);
     let blocked = telling(seen.unseen, seen.events);
     let denied = telling(seen.denied, seen.visitors);
@@ -167,7 +161,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
         Finding {
             cause: "tag_missing",
             applies: Some(missing),
-            says: told(
+            says: says(
                 missing,
                 format!("no page of this site reported a visit in {DAYS} days: put the tag on it, and the site into capture.sites"),
                 "pages of this site report visits",
@@ -177,7 +171,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
         Finding {
             cause: "untagged_source",
             applies: (!missing).then_some(bare),
-            says: told(
+            says: says(
                 bare,
                 "many visits carry no UTM value, no click id and no tracked link: use tracked links where you can".into(),
                 if missing { "without visits this cannot be told" } else { "visits carry their source" },
@@ -187,7 +181,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
         Finding {
             cause: "blocker_suspected",
             applies: (!missing && seen.counted && seen.events > 0).then_some(blocked),
-            says: told(
+            says: says(
                 blocked && !missing,
                 "servers reported conversions whose browsers were never seen here: blockers, or a checkout without the visitor's id".into(),
                 if missing || seen.events == 0 { "without both visits and conversions on this site this cannot be told" } else { "the browsers of most conversions were seen" },
@@ -197,7 +191,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
         Finding {
             cause: "consent_denied",
             applies: (!missing).then_some(denied),
-            says: told(
+            says: says(
                 denied,
                 "many visitors denied the use of their data for ads: nothing about them may be sent".into(),
                 if missing { "without visits this cannot be told" } else { "few visitors who are known denied it" },
@@ -210,9 +204,7 @@ fn of_site(seen: &Site) -> [Finding; 4] {
 fn of_visitor(visitor: &Visitor) -> [Finding; 4] {
     let sessions = sessions(visitor);
     let bare = sessions.iter().filter(|session| is_bare(visitor, session.visit)).count();
-    // A visit that only the redirect told of has neither screen nor time in view.
-    let by_page =
-        visitor.screen.is_some() || sessions.iter().any(|session| session.visit.link.is_none() || session.is_engaged());
+    let by_page = sessions.iter().any(|session| session.reported);
     let denied = visitor.consent.ad_user_data == Choice::Denied;
     let all_bare = !sessions.is_empty() && bare == sessions.len();
     let says = |applies: bool, yes: &str, no: &str| if applies { yes.to_owned() } else { no.to_owned() };
@@ -259,11 +251,11 @@ fn of_visitor(visitor: &Visitor) -> [Finding; 4] {
 async fn of_event(admin: &Admin, id: &EventId) -> Result<(Value, Vec<Value>), Problem> {
     let story = admin.stores.events.timeline(id).await?;
     let event = story.ok_or_else(|| Problem::unknown("no event of this id is stored (any more)"))?.event;
-    let mut told = json!({ "event_id": event.event_id, "joined_by": event.joined_by, "visitor_id": event.visitor_id });
+    let mut about = json!({ "event_id": event.event_id, "joined_by": event.joined_by, "visitor_id": event.visitor_id });
     if let (Some(visitor), Some(_)) = (event.visitor_id.clone(), event.joined_by) {
         let visits = Arc::clone(&admin.stores.visits);
         if let Some(visitor) = blocking(move || visits.find(&visitor)).await? {
-            return Ok((told, of_visitor(&visitor).to_vec_json()));
+            return Ok((about, told(&of_visitor(&visitor))));
         }
     }
     let site = event.context.url.as_ref().and_then(|url| site_of(url.expose()));
@@ -271,7 +263,7 @@ async fn of_event(admin: &Admin, id: &EventId) -> Result<(Value, Vec<Value>), Pr
         Some(site) => of_site(&look(admin, site).await?),
         None => of_site(&Site::default()),
     };
-    told["site"] = site.clone().into();
+    about["site"] = site.clone().into();
     if site.is_none() {
         for finding in &mut findings {
             (finding.applies, finding.says) = (None, "the event names no page, so that its site is not known".into());
@@ -285,7 +277,7 @@ async fn of_event(admin: &Admin, id: &EventId) -> Result<(Value, Vec<Value>), Pr
         findings[3].applies = Some(true);
         findings[3].says = "the event itself says that the use of data for ads was denied".into();
     }
-    Ok((told, findings.to_vec_json()))
+    Ok((about, told(&findings)))
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ pub(super) enum Arguments {
     /// Show a link with everything that is said of it
     Show(view::Named),
     /// Make a link, and print its address
-    Add(change::Add),
+    Add(Box<change::Add>),
     /// Change a link while it is live; an empty value takes a field out
-    Edit(change::Edit),
+    Edit(Box<change::Edit>),
     /// Take a link out; its clicks stay
     Remove(change::Act),
     /// Stop a link: it leads nobody on until it is resumed

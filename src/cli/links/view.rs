@@ -179,14 +179,20 @@ pub(super) async fn history(arguments: &Named) -> anyhow::Result<()> {
 /// Who changed what when.
 pub(super) fn print_history(answer: &Value) {
     let changes = answer["history"].as_array().cloned().unwrap_or_default();
-    let row = |change: &Value| {
-        let fields = change["changes"].as_array().into_iter().flatten();
-        let fields: Vec<String> = fields
-            .map(|one| format!("{}: {} → {}", text(&one["field"]), text(&one["before"]), text(&one["after"])))
-            .collect();
-        vec![time(&change["at"]), text(&change["by"]), text(&change["what"]), fields.join("; ")]
-    };
-    table::print(&["when", "who", "what", "before → after"], &changes.iter().map(row).collect::<Vec<_>>());
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for change in &changes {
+        let mut head = vec![time(&change["at"]), text(&change["by"]), text(&change["what"])];
+        // A line for each field, of which the first says who and when.
+        for one in change["changes"].as_array().into_iter().flatten() {
+            let mut row = std::mem::replace(&mut head, vec![String::new(); 3]);
+            row.extend(["field", "before", "after"].map(|name| text(&one[name])));
+            rows.push(row);
+        }
+        if !head[0].is_empty() {
+            rows.push(head);
+        }
+    }
+    table::print(&["when", "who", "what", "field", "before", "after"], &rows);
 }
 
 pub(super) async fn clicks(arguments: &Clicks) -> anyhow::Result<()> {

@@ -110,19 +110,24 @@ impl Refused {
             Self::Taken(_) => one("slug", "is taken by another link; choose another, or change that one"),
             Self::Unknown => one("", "there is no link of this key"),
             Self::State(message) => one("", message),
-            Self::Policy(broken) => broken.iter().map(|one| (one.field.to_owned(), told(one))).collect(),
+            Self::Policy(broken) => {
+                // What is accepted is said once for each field.
+                let last = |i: usize, one: &Broken| broken[i + 1..].iter().all(|later| later.field != one.field);
+                let told = |(i, one): (usize, &Broken)| (one.field.to_owned(), told(one, last(i, one)));
+                broken.iter().enumerate().map(told).collect()
+            }
             Self::Full(message) | Self::Store(message) => one("", message),
         }
     }
 }
 
-/// A broken rule as a sentence that begins with its field.
-fn told(broken: &Broken) -> String {
+/// A broken rule as the end of a sentence that begins with its field, and if wanted what would be right.
+fn told(broken: &Broken, help: bool) -> String {
     let mut told = format!("{} (rule {})", broken.message, broken.rule);
-    if !broken.accepted.is_empty() {
+    if help && !broken.accepted.is_empty() {
         told.push_str(&format!("; accepted: {}", broken.accepted.join(", ")));
     }
-    if let Some(nearest) = &broken.nearest {
+    if let Some(nearest) = broken.nearest.as_ref().filter(|_| help) {
         told.push_str(&format!("; did you mean {nearest}?"));
     }
     told

@@ -42,6 +42,8 @@ pub struct Session<'a> {
     pub visit: &'a Visit,
     /// What was done until the next one.
     pub actions: Vec<&'a Action>,
+    /// Whether a page told of it: of a tracked link's visit, the redirect tells first, and sometimes alone.
+    pub reported: bool,
 }
 
 impl Session<'_> {
@@ -57,13 +59,20 @@ impl Session<'_> {
 pub fn sessions(visitor: &Visitor) -> Vec<Session<'_>> {
     let told = |visit: &&Visit| visit.url.is_some() || visit.link.is_some();
     let visits = std::iter::once(&visitor.first_visit).chain(&visitor.visits).filter(told);
-    let mut sessions: Vec<Session<'_>> = visits.map(|visit| Session { visit, actions: Vec::new() }).collect();
+    let mut sessions: Vec<Session<'_>> =
+        visits.map(|visit| Session { visit, actions: Vec::new(), reported: false }).collect();
     sessions.sort_by_key(|session| session.visit.at);
     for action in &visitor.actions {
         let behind = sessions.iter_mut().rev().find(|session| session.visit.at <= action.at);
         if let Some(session) = behind {
             session.actions.push(action);
         }
+    }
+    for session in &mut sessions {
+        let visit = session.visit;
+        // Only pages know the screen.
+        let told = visit.pages > 0 || visit.engaged_s > 0 || visit.scroll > 0 || !session.actions.is_empty();
+        session.reported = visit.link.is_none() || visitor.screen.is_some() || told;
     }
     sessions
 }
@@ -104,7 +113,7 @@ impl Referrers {
     pub fn add(&mut self, visitor: &Visitor, from: Time, to: Time, spell: &dyn Fn(&str) -> String) {
         for session in sessions(visitor) {
             let visit = session.visit;
-            if visit.at < from || visit.at >= to {
+            if visit.at < from || visit.at >= to || !session.reported {
                 continue;
             }
             let of = |address: &Option<crate::model::Sensitive<String>>| {
@@ -166,7 +175,7 @@ pub struct Funnel {
 }
 
 impl Funnel {
-    /// A funnel of these steps: `click` is a visit by a tracked link, `visit` is any, `page` one with a second page, and
+    /// A funnel of these steps: `click` is a visit by a tracked link, `visit` is any that a page told of, `page` one with a second page, and
     /// everything else is the name of something that visitors do. With a link, only who came by it is counted.
     #[must_use]
     pub fn new(steps: Vec<String>, from: Time, to: Time, link: Option<LinkKey>) -> Self {
@@ -184,18 +193,18 @@ impl Funnel {
         let sessions = &sessions[first..];
         let mut at = sessions[0].visit.at;
         for (step, reached) in self.steps.iter().zip(&mut self.reached) {
-            let visit = |wanted: fn(&Visit) -> bool| {
-                let visits = sessions.iter().map(|session| session.visit).filter(|visit| wanted(visit));
+            let visit = |wanted: fn(&Session<'_>) -> bool| {
+                let visits = sessions.iter().filter(|session| wanted(session)).map(|session| session.visit);
                 // A step inside a visit is not before the visit's own.
                 visits.map(|visit| visit.at).find(|begun| *begun >= at).or_else(|| {
                     let current = sessions.iter().rev().find(|session| session.visit.at <= at);
-                    current.filter(|session| wanted(session.visit)).map(|_| at)
+                    current.filter(|session| wanted(session)).map(|_| at)
                 })
             };
             let next = match step.as_str() {
-                "visit" => visit(|_| true),
-                "click" => visit(|visit| visit.link.is_some()),
-                "page" => visit(|visit| visit.pages > 0),
+                "visit" => visit(|session| session.reported),
+                "click" => visit(|session| session.visit.link.is_some()),
+                "page" => visit(|session| session.visit.pages > 0),
                 name => {
                     let actions = visitor.actions.iter().filter(|action| action.name.as_str() == name);
                     actions.map(|action| action.at).filter(|done| *done >= at && *done < to).min()
@@ -324,7 +333,12 @@ pub(super) mod tests {
             funnel.reached
         };
         assert_eq!(funnel(&["click", "view_item"]), [1, 0], "what was done before is not of the click");
-        assert_eq!(funnel(&["visit", "click"]), [1, 1]);
+        assert_eq!(funnel(&["click", "visit"]), [1, 0], "no page told of it");
+        came.screen = Some(crate::model::Screen::Small);
+        let mut funnel =
+            Funnel::new(vec!["click".into(), "visit".into()], Time::from_secs(0), Time::from_secs(9000), None);
+        funnel.add(&came);
+        assert_eq!(funnel.reached, [1, 1]);
     }
 
     #[test]
