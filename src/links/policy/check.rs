@@ -133,7 +133,15 @@ pub enum Judgement {
 
 /// Which offers the campaigns of many links are for.
 #[derive(Debug, Default)]
-pub struct Offers(BTreeMap<String, Vec<(Time, LinkKey, String)>>);
+pub struct Offers(BTreeMap<String, Vec<Offered>>);
+
+/// One offer of a campaign.
+#[derive(Debug)]
+struct Offered {
+    folded: String,
+    /// The two oldest links that make it, the older first, as each spells it: a link does not stand against itself.
+    oldest: Vec<(Time, LinkKey, String)>,
+}
 
 impl Offers {
     /// Those of `links`.
@@ -146,18 +154,28 @@ impl Offers {
 
     /// Takes one more link into account.
     pub fn add(&mut self, policy: &Policy, link: &Link) {
-        if let Some((campaign, offer)) = campaign_and_offer(policy, link) {
-            self.0.entry(campaign).or_default().push((link.created_at, link.key.clone(), offer));
+        let Some((campaign, offer)) = campaign_and_offer(policy, link) else { return };
+        let (all, folded) = (self.0.entry(campaign).or_default(), fold(&offer));
+        let made = (link.created_at, link.key.clone(), offer);
+        match all.iter_mut().find(|offered| offered.folded == folded) {
+            None => all.push(Offered { folded, oldest: vec![made] }),
+            Some(offered) => {
+                // Of those made at once, the first stays in front.
+                let place = offered.oldest.partition_point(|(at, _, _)| *at <= made.0);
+                offered.oldest.insert(place, made);
+                offered.oldest.truncate(2);
+            }
         }
     }
 
     /// The oldest link that has the same campaign for another offer.
     fn against(&self, policy: &Policy, link: &Link) -> Option<(&LinkKey, &str)> {
         let (campaign, offer) = campaign_and_offer(policy, link)?;
-        let others = self.0.get(&campaign)?.iter();
-        let other = others.filter(|(_, key, other)| *key != link.key && fold(other) != fold(&offer));
+        let folded = fold(&offer);
+        let others = self.0.get(&campaign)?.iter().filter(|offered| offered.folded != folded);
+        let oldest = others.filter_map(|offered| offered.oldest.iter().find(|(_, key, _)| *key != link.key));
         // Of those made at once, the first.
-        other.min_by_key(|(at, _, _)| *at).map(|(_, key, offer)| (key, offer.as_str()))
+        oldest.min_by_key(|(at, _, _)| *at).map(|(_, key, offer)| (key, offer.as_str()))
     }
 }
 

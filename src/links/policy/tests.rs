@@ -193,6 +193,14 @@ fn a_campaign_is_for_one_offer() {
     assert_eq!(broken[1].accepted, ["mugs"]);
     // The only link of a campaign may be given another offer.
     assert_eq!(policy.check(&Link { offer: Some("cups".to_owned()), ..first.clone() }, [&first]), []);
+    // Of many links the oldest is named, whatever the order they are seen in, and never the link itself.
+    let aged =
+        |slug: &str, age: i64| Link { key: LinkKey::of(slug), created_at: Time::from_secs(age), ..first.clone() };
+    let many = [aged("d", 40), aged("b", 20), aged("c", 30), aged("a", 10)];
+    let offers = Offers::of(&policy, &many);
+    let named = |link: &Link| policy.check_among(link, &offers).into_iter().find_map(|broken| broken.first);
+    assert_eq!(named(&second), Some(LinkKey::of("a")));
+    assert_eq!(named(&Link { key: LinkKey::of("a"), ..second.clone() }), Some(LinkKey::of("b")));
     second.utm.campaign = Some("autumn".to_owned());
     assert_eq!(policy.check(&second, [&first]), []);
 }
