@@ -73,9 +73,8 @@ fn plain(fbclid: &str) -> bool {
 /// `example.com` is 1, `www.example.com` is 2; addresses and `localhost` are 0.
 fn subdomain_index(host: &str) -> usize {
     let host = host.trim_start_matches('.');
-    let host = host
-        .rsplit_once(':')
-        .map_or(host, |(host, port)| if port.bytes().all(|b| b.is_ascii_digit()) { host } else { host });
+    let port = |(_, port): &(&str, &str)| port.bytes().all(|b| b.is_ascii_digit());
+    let host = host.rsplit_once(':').filter(port).map_or(host, |(host, _)| host);
     let address = host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
     if address { 0 } else { host.matches('.').count() }
 }
@@ -118,7 +117,7 @@ mod tests {
                 .contains("; Domain=shop.example; Path=/; Max-Age=7776000; Secure; SameSite=Lax")
         );
         let mut again = known.clone();
-        assert!(jar(None).mint_meta("h", &mut again, &[click.clone()], NOW).is_empty());
+        assert!(jar(None).mint_meta("h", &mut again, std::slice::from_ref(&click), NOW).is_empty());
         assert_eq!(again, known);
         let newer = ClickId { value: "IwAR-new".into(), ..click.clone() };
         assert_eq!(jar(None).mint_meta("www.a.example:8080", &mut again, &[newer], NOW).len(), 1);

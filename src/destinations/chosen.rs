@@ -29,10 +29,10 @@ impl Chosen {
     fn event<'a>(&self, event: &'a SealedEvent) -> Cow<'a, SealedEvent> {
         let mut narrow = narrowed(event, &self.rule);
         let Some(Change { original, .. }) = event.change.as_deref() else { return narrow };
-        if let Cow::Owned(original) = narrowed(original, &self.rule) {
-            if let Some(change) = narrow.to_mut().change.as_deref_mut() {
-                change.original = original;
-            }
+        if let Cow::Owned(original) = narrowed(original, &self.rule)
+            && let Some(change) = narrow.to_mut().change.as_deref_mut()
+        {
+            change.original = original;
         }
         narrow
     }

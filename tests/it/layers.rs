@@ -8,7 +8,8 @@ use std::{
 /// Modules by layer; a module uses only smaller layers, and modules of one layer do not use each other.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["privacy", "attribution", "agents", "links"],
+    &["privacy", "attribution", "agents"],
+    &["links"],
     &["store"],
     &["context", "destinations", "sandbox", "tracking"],
     &["delivery"],

@@ -113,7 +113,8 @@ async fn a_sound_link_passes_as_every_browser_and_counts_as_a_test() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_defect_is_named_and_fails() {
-    let defects: [(&str, fn(String) -> String); 4] = [
+    type Change = fn(String) -> String;
+    let defects: [(&str, Change); 4] = [
         ("fail click ids: gclid does not arrive as it was, already behind the link; fbclid", |to| to.to_lowercase()),
         ("fail utm: utm_source is missing, already behind the link", |to| to.replace("utm_source=instagram&", "")),
         ("fail utm: utm_source is there 2 times", |to| format!("{to}&utm_source=instagram")),

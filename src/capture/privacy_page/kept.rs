@@ -329,11 +329,11 @@ mod tests {
         let event = event();
         let all = [
             ("visitor", json(&visitor)),
-            ("visit", json(&Visit::default())),
+            ("visit", json(Visit::default())),
             ("step", json(&step)),
             ("click_id", json(&click_id)),
-            ("cookies", json(&Cookies::default())),
-            ("click", json(&click())),
+            ("cookies", json(Cookies::default())),
+            ("click", json(click())),
             ("event", json(&event)),
             ("event.user", json(&event.user)),
             ("event.context", json(&event.context)),

@@ -103,7 +103,6 @@ struct Page {
 ///
 /// # Panics
 /// Never: the template is compiled in, and a test renders it.
-#[must_use]
 pub fn router(path: &str, facts: PrivacyFacts, countries: Arc<Countries>) -> Router {
     Router::new().route(path, get(show)).with_state(Page::new(facts, countries))
 }

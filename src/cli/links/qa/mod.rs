@@ -129,16 +129,15 @@ async fn links(arguments: &Arguments) -> anyhow::Result<Vec<Value>> {
         links.push(arguments.relay.get(&format!("/v1/links/{}", part(key)), &[]).await?);
     }
     let mut after: Option<String> = None;
-    while arguments.all {
+    let mut more = arguments.all;
+    while more {
         let mut query = vec![("limit", PAGE.to_string()), ("state", "live".to_owned())];
         query.extend(after.take().map(|after| ("after", after)));
         let page = arguments.relay.get("/v1/links", &query).await?;
         let live = page["links"].as_array().into_iter().flatten();
         links.extend(live.filter(|link| link["state"].as_str().is_none_or(|state| state == "live")).cloned());
         after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
+        more = after.is_some();
     }
     // When its goal was seen last is looked up for one link at a time.
     for link in links.iter_mut().filter(|link| link["goal"].is_string() && link.get("goal_last_seen").is_none()) {
