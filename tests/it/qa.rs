@@ -22,9 +22,9 @@ impl Stage {
     /// Everything as it should be.
     async fn new() -> Self {
         let stage = Self {
-            admin: MockServer::start().await,
-            relay: MockServer::start().await,
-            shop: MockServer::start().await,
+            admin: MockServer::builder().start().await,
+            relay: MockServer::builder().start().await,
+            shop: MockServer::builder().start().await,
         };
         let qa = json!({ "settings": { "tag_path": "/t.js", "utm": "keep" } });
         answer(&stage.admin, "GET", "/v1/qa", 5, ResponseTemplate::new(200).set_body_json(qa)).await;

@@ -41,7 +41,7 @@ pub(super) fn landing(row: Ulid, now: Time) -> Amendment {
 
 impl Hit {
     /// The id of who asked, if there is one.
-    fn visitor(&self) -> Option<&VisitorId> {
+    pub(super) fn visitor(&self) -> Option<&VisitorId> {
         match &self.who {
             Who::Known(id) | Who::New(Some(id)) => Some(id),
             Who::New(None) => None,

@@ -1,6 +1,7 @@
 //! The one that writes: judges hits in the order they came, appends their rows at once, and tells the pipeline of visitors.
 
 use std::{
+    collections::HashSet,
     io,
     sync::{
         Arc,
@@ -185,8 +186,14 @@ impl Desk {
         }
         self.metrics.wrote(rows.iter().map(|row| row.verdict), oldest, self.clock.now());
         let clicked = |verdict| matches!(verdict, ClickVerdict::Human | ClickVerdict::Duplicate);
-        let people = hits.iter().zip(&rows).filter(|(_, row)| clicked(row.verdict));
-        people.filter_map(|(hit, _)| hit.observation()).collect()
+        // The same visitor on the same way tells nothing new.
+        let (mut told, mut seen) = (HashSet::new(), Vec::new());
+        for (hit, _) in hits.iter().zip(&rows).filter(|(_, row)| clicked(row.verdict)) {
+            if told.insert((hit.visitor(), hit.location.as_ref(), hit.user_agent.as_str())) {
+                seen.extend(hit.observation());
+            }
+        }
+        seen
     }
 
     fn judge(&mut self, hit: &Hit, batch: &mut Batch) {

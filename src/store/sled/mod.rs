@@ -405,10 +405,15 @@ impl Committer {
     fn remember(&self, batch: &mut Batch, seen: Observation) -> Result<(), StoreError> {
         let id = seen.visitor_id.as_str().as_bytes().to_vec();
         let others = self.others(batch, &seen)?;
+        // Put back below: one that is seen many times in a batch is not copied each time.
+        let known = match batch.visitors.remove(&id) {
+            Some(staged) => Ok(staged),
+            None => self.known(batch, &id),
+        };
         for key in &seen.keys {
             batch.keys.insert(key_bytes(key), Some(id.clone()));
         }
-        let mut visitor = match self.known(batch, &id) {
+        let mut visitor = match known {
             Ok(Some(mut visitor)) => {
                 visitor.absorb(seen);
                 visitor
