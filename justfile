@@ -10,6 +10,10 @@ check:
 test:
     cargo test
 
+# The tag in a real browser; needs chromium and chromedriver.
+browser:
+    cargo test --test browser
+
 # Formatting and lints.
 lint:
     cargo fmt --check
@@ -23,9 +27,9 @@ doc:
 demo *ARGS:
     cargo run --release -- demo {{ ARGS }}
 
-# What the relay can take, and what that costs.
-bench:
-    cargo bench --bench relay
+# What the relay can take, and what that costs; `just bench --redirects`: tracked links alone.
+bench *ARGS:
+    cargo bench --bench relay -- {{ ARGS }}
 
 # Licences, advisories, sources and bans of all dependencies.
 deny:
