@@ -132,6 +132,7 @@ pub async fn start(mut config: Config, clock: Arc<dyn Clock>) -> Result<Running,
         clock: Arc::clone(&clock),
         read_event: intake::read_event,
         redirects: Some(Arc::clone(&wired.redirects)),
+        taken_over: capture::TakenOver::default(),
         drift: Some(Arc::clone(&wired.tracked.drift)),
         metrics: capture::Metrics::default(),
     });

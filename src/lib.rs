@@ -12,33 +12,34 @@
 //!
 //! | layer | module | holds |
 //! |---|---|---|
-//! | 1 | [`model`] | the nouns: events, ids, money, time, identity, consent, visits, deliveries, settings. No I/O |
+//! | 1 | [`model`] | the nouns: events, ids, money, time, identity, consent, visits, links, clicks, deliveries, settings. No I/O |
 //! | 2 | [`privacy`] | the only way from raw contact details to hashed ones, and what keeps them out of free texts |
 //! | 2 | [`attribution`] | which click and which visit get the credit; reading click ids off addresses and cookies. Pure |
-//! | 2 | [`links`] | tracked links as rules: slugs, where they lead, the UTM policy. Pure |
 //! | 2 | [`agents`] | what a user agent says: device, browser, system, in-app browser, and which machine sent it. Pure |
-//! | 3 | [`store`] | the traits of what is durable; the engines: event journal, visitors in sled, memory for tests |
-//! | 4 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
-//! | 4 | [`tracking`] | tracked links at work: which there are, what was decided about UTM values, what came of the clicks |
-//! | 4 | [`destinations`] | the platforms: from sealed events to a request, from an answer to verdicts. Pure |
-//! | 4 | [`sandbox`] | strict stand-ins for the platforms, for tests, the demo and users |
-//! | 5 | [`delivery`] | the workers: lease, keep order, send, settle or try again; deadlines, late reports, HTTPS, OAuth, file writing |
-//! | 6 | [`pipeline`] | everything between parsing and acknowledgement, as one function |
-//! | 7 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
-//! | 8 | [`intake`] | every way in: `POST /v1/events`, webhooks, the APIs of Segment's and Meta's SDKs, lookups and listings |
-//! | 8 | [`capture`] | `POST /v1/visits` |
-//! | 8 | [`admin`] | the operator's listener: how things are, and pause, replay, discard, hand over, forget |
-//! | 8 | [`telemetry`] | logs and the registry of metrics |
-//! | 9 | [`config`] | defaults, file and environment, brought together and checked whole |
-//! | 10 | [`app`] | wiring: builds the real things, runs them, takes them down in order |
-//! | 11 | [`cli`] | one file for each command |
+//! | 3 | [`links`] | tracked links as rules: slugs, where they lead, the UTM policy. Pure |
+//! | 4 | [`store`] | the traits of what is durable; the engines: event journal, visitors in sled, the book of links and decisions, rows of clicks, memory for tests |
+//! | 5 | [`context`] | visitors as the pipeline asks for them: remember, find, forget |
+//! | 5 | [`tracking`] | tracked links at work: which there are, what was decided about UTM values, reports, checks of destinations, conversions that two told of |
+//! | 5 | [`destinations`] | the platforms: from sealed events to a request, from an answer to verdicts. Pure |
+//! | 5 | [`sandbox`] | strict stand-ins for the platforms, for tests, the demo and users |
+//! | 6 | [`delivery`] | the workers: lease, keep order, send, settle or try again; deadlines, late reports, HTTPS, OAuth, file writing |
+//! | 7 | [`pipeline`] | everything between parsing and acknowledgement, as one function |
+//! | 8 | [`web`] | what the listeners share: problems (RFC 9457), keys, bodies, the client's address, `/files` |
+//! | 9 | [`intake`] | every way in: `POST /v1/events`, webhooks, the APIs of Segment's and Meta's SDKs, lookups and listings |
+//! | 9 | [`capture`] | what comes from browsers: the tag, visits, tracked links and what a request for one was, the privacy page |
+//! | 9 | [`admin`] | the operator's listener: how things are; pause, replay, discard, hand over, forget; links, clicks, reports, UTM values, the operator's page |
+//! | 9 | [`telemetry`] | logs and the registry of metrics |
+//! | 10 | [`config`] | defaults, file and environment, brought together and checked whole |
+//! | 11 | [`app`] | wiring: builds the real things, runs them, takes them down in order |
+//! | 12 | [`cli`] | one file for each command |
 
 pub mod model;
 
 pub mod agents;
 pub mod attribution;
-pub mod links;
 pub mod privacy;
+
+pub mod links;
 
 pub mod store;
 

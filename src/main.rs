@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Small things are made on one thread and dropped on another all the time, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match conversion_relay::cli::run() {
         Ok(code) => code,

@@ -26,8 +26,8 @@ use crate::{
     model::{
         ActionSource, Awaited, Choice, ClickRule, Clock, Context, DestinationId, DestinationName, Digest, EventId,
         EventName, IdentityKey, IdentityKind, Item, JoinedBy, Lookup, Money, NewDelivery, NewEvent, NewState,
-        Observation, Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId, Utm,
-        Visitor, VisitorId, WaitReason,
+        Observation, Place, Properties, RawEvent, SealedEvent, Sensitive, SkipReason, SourceName, Time, TransactionId,
+        Utm, Visitor, VisitorId, WaitReason,
     },
     privacy::{
         self, Country,
@@ -39,6 +39,8 @@ use crate::{
 
 /// Larger batches are sealed where blocking is allowed.
 const INLINE_MAX: usize = 16;
+/// Between a conversion and its browser's telling of it lies no more than this.
+const TOLD_WITHIN: Duration = Duration::from_secs(3600);
 /// Lookups that may be wanted at once without being looked for on disk.
 const LOOKUPS_MAX: usize = 1024;
 
@@ -128,7 +130,11 @@ impl Pipeline {
     ) -> Self {
         let (lookups, wanted) = mpsc::channel(LOOKUPS_MAX);
         let wanted = Mutex::new(Some(wanted));
-        let rules: BTreeSet<ClickRule> = routes.iter().map(|route| route.click).collect();
+        let mut rules: BTreeSet<ClickRule> = routes.iter().map(|route| route.click).collect();
+        if rules.is_empty() {
+            // A destination may be added later, and be sent what came before.
+            rules.insert(attribution::DEFAULT_RULE);
+        }
         Self {
             stores,
             routes,
@@ -262,8 +268,9 @@ impl Pipeline {
     /// Of the store.
     pub async fn visit(&self, seen: Observation) -> Result<(), StoreError> {
         let visitor = seen.visitor_id.clone();
+        let landing = seen.place == Place::Landing;
         context::remember(&self.stores, seen).await?;
-        self.metrics.visits.inc();
+        self.metrics.visits.inc_by(u64::from(landing));
         self.complete(&visitor).await
     }
 
@@ -340,7 +347,9 @@ impl Pipeline {
         }
         // Its visit may have come meanwhile: it waited for nothing but the lookup.
         let keys = || lookup_keys(&event, &checkout_tokens);
-        if let Some(found) = context::find(&self.stores, event.visitor_id.as_ref(), keys)? {
+        let found = context::find(&self.stores, event.visitor_id.as_ref(), keys)?;
+        let its_own = |found: &Found| found.joined_by != JoinedBy::Transaction || is_its_own(&event, &found.visitor);
+        if let Some(found) = found.filter(its_own) {
             join(&mut event, &found.visitor, found.joined_by, &self.rules);
         }
         let mut deliveries = self.route(&event, None);
@@ -378,6 +387,8 @@ impl Pipeline {
         let (mut event, utm) = sealed(raw, self.config.default_country);
         let keys = || lookup_keys(&event, &checkout_tokens);
         let found = context::find(&self.stores, event.visitor_id.as_ref(), keys)?;
+        let found =
+            found.filter(|found| found.joined_by != JoinedBy::Transaction || is_its_own(&event, &found.visitor));
         let known = matches!(&found, Some(found) if found.joined_by == JoinedBy::VisitorId);
         let unseen = event.visitor_id.clone().filter(|_| !known && !self.config.wait_for_visit.is_zero());
         // With the answer to a lookup the visit is looked for again.
@@ -526,6 +537,21 @@ fn lookup_keys(event: &SealedEvent, checkout_tokens: &[String]) -> Vec<IdentityK
         .collect()
 }
 
+/// Whether the browser that told of this conversion is likely to be that of its customer. Numbers of orders can be guessed,
+/// and those of two shops can be the same: it has to have told at the time, from where the shop saw its customer.
+fn is_its_own(event: &SealedEvent, visitor: &Visitor) -> bool {
+    let Some(transaction) = &event.transaction_id else { return false };
+    let digest = IdentityKey::of_conversion(event.name.as_str(), transaction.as_str()).digest;
+    let near = |at: Time| at.since(event.time).max(event.time.since(at)) <= TOLD_WITHIN;
+    let told = visitor.actions.iter().any(|action| action.transaction == Some(digest) && near(action.at));
+    let differs = |one: Option<String>, other: Option<String>| one.is_some() && other.is_some() && one != other;
+    let ip = |ip: &Option<Sensitive<std::net::IpAddr>>| ip.as_ref().map(|ip| ip.expose().to_string());
+    let agent = |agent: &Option<Sensitive<String>>| agent.as_ref().map(|agent| agent.expose().clone());
+    let context = &event.context;
+    told && !differs(ip(&context.ip), ip(&visitor.ip))
+        && !differs(agent(&context.user_agent), agent(&visitor.user_agent))
+}
+
 /// Fills an event from its visitor: what the event itself says wins.
 fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy, rules: &[ClickRule]) {
     let context = &mut event.context;
@@ -536,13 +562,20 @@ fn join(event: &mut SealedEvent, visitor: &Visitor, joined_by: JoinedBy, rules: 
     stored.extend(visitor.clicks.iter().cloned());
     let (clicks, choices) = attribution::choose_clicks(&on_event, &stored, Some(visitor), event.time, rules);
     (context.clicks, context.choices) = (clicks, choices);
+    let given = context.cookies.fbc.is_some();
     context.cookies.fill_from(&visitor.cookies);
+    if !given {
+        attribution::drop_unchosen_cookie(context);
+    }
     let landing = visitor.last_visit();
     context.ip = context.ip.take().or_else(|| visitor.ip.clone());
     context.user_agent = context.user_agent.take().or_else(|| visitor.user_agent.clone());
     context.url = context.url.take().or_else(|| landing.url.clone());
     context.referrer = context.referrer.take().or_else(|| landing.referrer.clone());
-    event.consent = event.consent.or(visitor.consent);
+    // Anybody can name an order: that is no yes.
+    if joined_by != JoinedBy::Transaction || visitor.consent.ad_user_data == Choice::Denied {
+        event.consent = event.consent.or(visitor.consent);
+    }
     let given = event.attribution.last.take();
     event.attribution = attribution::attribute(Some(visitor), &Utm::default(), event.time);
     event.attribution.last = given.or(event.attribution.last.take());

@@ -17,6 +17,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+/// As the relay has it: small things are made on one thread and dropped on another all the time, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the relay against limits that it measures in the same run.
 #[derive(Parser)]
 struct Arguments {

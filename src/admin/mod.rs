@@ -118,7 +118,9 @@ pub fn router(admin: Admin, token: Option<Secret>, others: Router) -> Router {
         .route("/metrics", get(metrics))
         .with_state(admin)
         .merge(others);
-    let Some(token) = token else { return routes.layer(middleware::from_fn(refuse_other_sites)) };
+    let Some(token) = token else {
+        return routes.layer(middleware::from_fn(refuse_other_sites)).layer(middleware::from_fn(refuse_other_names));
+    };
     let door = Door::new(token, clock);
     let authorize = middleware::from_fn_with_state(door.clone(), session::authorize);
     routes.merge(door.routes()).layer(authorize).layer(middleware::from_fn(refuse_other_sites))
@@ -130,6 +132,22 @@ async fn refuse_other_sites(request: Request, next: Next) -> Result<Response, Pr
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && !is_own_site(request.headers()) {
         let detail = "this request comes from a page of another site; only this listener's own may change things";
+        return Err(Problem::forbidden(detail));
+    }
+    Ok(next.run(request).await)
+}
+
+/// Without a token anybody who reaches the listener may act. A page of another site cannot, unless its name is made to lead
+/// here: then the browser says that name, and not an address of this machine.
+async fn refuse_other_names(request: Request, next: Next) -> Result<Response, Problem> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let local = name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok();
+    if !local {
+        let detail = "without [admin] token this listener answers only under localhost or an address, not under a name";
         return Err(Problem::forbidden(detail));
     }
     Ok(next.run(request).await)

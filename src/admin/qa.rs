@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, answer, asked::Asked, finished};
 use crate::{
+    links::contact,
     model::{Link, LinkKey, LinkState, Time, UtmRule, contains_email, looks_like_contact_data},
     store::Entry,
     web::{Problem, read_body, read_json, require_json},
@@ -205,10 +206,7 @@ fn wrong(posted: &Posted) -> Option<(&'static str, String)> {
         return Some(("/results", format!("must have 1 to {RESULTS_MAX} entries")));
     }
     let sound = |step: &Step| {
-        named(&step.profile)
-            && named(&step.step)
-            && line(&step.note, NOTE_CHARS_MAX)
-            && !looks_like_contact_data(&step.note)
+        named(&step.profile) && named(&step.step) && line(&step.note, NOTE_CHARS_MAX) && !contact::holds(&step.note)
     };
     let at = posted.results.iter().position(|step| !sound(step))?;
     Some((

@@ -54,7 +54,7 @@ pub(super) fn head(event: &SealedEvent) -> Value {
 /// What a destination's rule chose for a platform, and why.
 fn choice(choice: &ClickChoice) -> Value {
     json!({
-        "platform": choice.platform, "click": choice.rule.credit, "window_days": choice.rule.window_s / 86_400,
+        "platform": choice.platform, "click": choice.rule.credit, "window_s": choice.rule.window_s,
         "exclusive": choice.rule.exclusive, "clicked_at": choice.at.map(|at| at.to_string()), "reason": choice.reason,
         "of": choice.of,
     })

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Admin, answer, asked::Asked, finished, timeline};
 use crate::{
     context,
-    model::{IdentityKey, IdentityKind, Raw, RawUser, Visit, Visitor, VisitorId, kind},
+    model::{Action, IdentityKey, IdentityKind, Raw, RawUser, Visit, Visitor, VisitorId, kind},
     privacy::seal_user,
     store::Forget,
     web::{OneOrMany, Problem, read_body, read_json, require_json},
@@ -52,7 +52,10 @@ fn render(visitor: &Visitor) -> Value {
         let page = |address: &Option<crate::model::Sensitive<String>>| {
             address.as_ref().map(|address| address.expose().split(['?', '#']).next().unwrap_or_default().to_owned())
         };
-        json!({ "at": visit.at.to_string(), "page": page(&visit.url), "referrer": page(&visit.referrer), "utm": visit.utm })
+        json!({
+            "at": visit.at.to_string(), "page": page(&visit.url), "referrer": page(&visit.referrer), "utm": visit.utm,
+            "link": visit.link, "pages": visit.pages, "engaged_s": visit.engaged_s, "scroll": visit.scroll,
+        })
     };
     let visits: Vec<Value> = std::iter::once(&visitor.first_visit).chain(&visitor.visits).map(visit).collect();
     json!({
@@ -63,7 +66,16 @@ fn render(visitor: &Visitor) -> Value {
         "identifiers": identifiers,
         "clicks": timeline::clicks(&visitor.clicks),
         "visits": visits,
+        "steps": visitor.actions.iter().map(step).collect::<Vec<_>>(),
+        "screen": visitor.screen,
+        "linked": visitor.linked,
     })
+}
+
+/// Something the visitor did, without the transaction, of which only a hash is known.
+fn step(action: &Action) -> Value {
+    let (value, currency) = action.money.as_ref().map(|money| (money.text(), money.currency().code())).unzip();
+    json!({ "at": action.at.to_string(), "event": action.name, "value": value, "currency": currency })
 }
 
 const fn kind_name(kind: IdentityKind) -> &'static str {

@@ -4,7 +4,9 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::{CLICK_WINDOW, CLOCK_SKEW};
-use crate::model::{ChoiceReason, ClickChoice, ClickId, ClickKind, ClickRule, Credit, SealedEvent, Time, Visitor};
+use crate::model::{
+    ChoiceReason, ClickChoice, ClickId, ClickKind, ClickRule, Context, Credit, SealedEvent, Time, Visitor,
+};
 
 /// The rule of a destination that says nothing else: the newest click that platforms still take.
 pub const DEFAULT_RULE: ClickRule =
@@ -158,7 +160,19 @@ pub fn narrowed<'a>(event: &'a SealedEvent, rule: &ClickRule) -> Cow<'a, SealedE
     }
     let mut narrow = event.clone();
     narrow.context.clicks.retain(stays);
+    drop_unchosen_cookie(&mut narrow.context);
     Cow::Owned(narrow)
+}
+
+/// Takes out Meta's click cookie if clicks on Meta's ads were chosen among and it tells of another one: it would go along
+/// instead of the chosen one, or although none was.
+pub fn drop_unchosen_cookie(context: &mut Context) {
+    let chosen_among = context.choices.iter().any(|choice| choice.platform == ClickKind::Fbclid);
+    let Some(payload) = context.cookies.fbc.as_deref().and_then(|fbc| fbc.split('.').nth(3)) else { return };
+    let mut clicks = context.clicks.iter().filter(|click| click.kind == ClickKind::Fbclid);
+    if chosen_among && !clicks.any(|click| click.value == payload) {
+        context.cookies.fbc = None;
+    }
 }
 
 #[cfg(test)]
@@ -270,5 +284,28 @@ mod tests {
                 choices.iter().map(|choice| (choice.at.map(|at| at.as_secs() / 86_400), choice.reason)).collect();
             assert_eq!(found, expected, "{rule:?}");
         }
+    }
+
+    #[test]
+    fn metas_cookie_goes_along_only_with_the_chosen_click() {
+        let stored = [click(ClickKind::Fbclid, "IwOne", 100), click(ClickKind::Fbclid, "IwTwo", 110)];
+        let at = Time::from_secs(120 * 86_400);
+        let cookie = || Some("fb.1.9504000000000.IwTwo.AQICAQMC".to_owned());
+        for (rule, stays) in [
+            (DEFAULT_RULE, true),
+            (ClickRule { credit: Credit::First, ..DEFAULT_RULE }, false),
+            (ClickRule { credit: Credit::LastPaid, ..DEFAULT_RULE }, false),
+            (ClickRule { window_s: 86_400, ..DEFAULT_RULE }, false),
+        ] {
+            let (clicks, choices) = choose_clicks(&[], &stored, None, at, &[rule]);
+            let mut context = Context { clicks, choices, ..Context::default() };
+            context.cookies.fbc = cookie();
+            drop_unchosen_cookie(&mut context);
+            assert_eq!(context.cookies.fbc.is_some(), stays, "{rule:?}");
+        }
+        let mut context = Context::default();
+        context.cookies.fbc = cookie();
+        drop_unchosen_cookie(&mut context);
+        assert!(context.cookies.fbc.is_some(), "nothing was chosen among");
     }
 }

@@ -6,7 +6,7 @@ mod landing;
 
 use std::time::Duration;
 
-pub use choice::{DEFAULT_RULE, choose_clicks, narrowed};
+pub use choice::{DEFAULT_RULE, choose_clicks, drop_unchosen_cookie, narrowed};
 pub use cookies::{ReadCookies, read_cookies, valid_fbc, valid_fbp};
 pub use landing::{Landing, read_landing, without_ours};
 

@@ -12,7 +12,11 @@ mod truth;
 mod visits;
 mod wire;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use country::{Attribution, Countries, GeoError};
 
@@ -24,7 +28,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    model::{Clock, EventName, Observation, Place, RawEvent, SourceName, Time, VisitorId},
+    links::contact,
+    model::{Clock, EventName, Observation, Place, RawEvent, SourceName, Time, Utm, VisitorId},
     pipeline::Pipeline,
     privacy::Country,
     store::StoreError,
@@ -37,10 +42,14 @@ pub use sites::{Site, Sites};
 use cookies::Jar;
 use redirect::Redirects;
 use tag::TagSettings;
+use truth::Lately;
 
 /// How long after it was seen a visitor may be handed over to another site. Addresses get passed on: whoever opens one
 /// later is somebody else.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(30 * 60);
+
+/// Ids taken over that are remembered, at most.
+const TAKEN_OVER_MAX: usize = 100_000;
 
 /// Settings of capture; `[capture]`.
 #[derive(Clone, Debug)]
@@ -84,9 +93,22 @@ struct WithoutConsent {
     what: String,
 }
 
+/// UTM values without those that hold an e-mail address or a phone number: links in mails carry them.
+fn without_contacts(utm: Utm) -> Utm {
+    let clean = |value: Option<String>| value.filter(|value| !contact::holds(value));
+    Utm {
+        source: clean(utm.source),
+        medium: clean(utm.medium),
+        campaign: clean(utm.campaign),
+        content: clean(utm.content),
+        term: clean(utm.term),
+    }
+}
+
 /// What capture counts.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    refused: Counter,
     without_consent: Family<WithoutConsent, Counter>,
 }
 
@@ -95,6 +117,8 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Landings, other pages and steps of visitors of whom nothing may be kept";
         registry.register("seen_without_consent", help, self.without_consent.clone());
+        let help = "Visits posted by pages whose origin is not in capture.sites";
+        registry.register("visits_refused", help, self.refused.clone());
     }
 }
 
@@ -114,6 +138,17 @@ pub struct Capture {
     pub redirects: Option<Arc<Redirects>>,
     /// Where UTM values are noted that nobody registered.
     pub drift: Option<Arc<Drift>>,
+    /// Ids that a landing page took over lately.
+    pub taken_over: TakenOver,
+}
+
+/// Ids that were handed over and are somebody's now.
+pub struct TakenOver(Mutex<Lately<VisitorId, ()>>);
+
+impl Default for TakenOver {
+    fn default() -> Self {
+        Self(Mutex::new(Lately::new(HANDED_OVER_WITHIN * 2, TAKEN_OVER_MAX)))
+    }
 }
 
 impl Capture {
@@ -121,11 +156,30 @@ impl Capture {
         Jar { domain: self.config.cookie_domain.clone(), life: self.config.cookie_life }
     }
 
-    /// The visitor that the address of a page hands over, if that is believable: it was seen just now, with this browser.
-    fn handed_over(&self, id: &VisitorId, agent: Option<&str>, now: Time) -> Option<VisitorId> {
-        let visitor = self.pipeline.visitor(Some(id), &[]).ok().flatten()?;
+    /// Whether an id in the address of a page may be that of the browser that has it open: a link handed it over just now, or
+    /// another own site did, to this browser.
+    fn may_be_handed_over(&self, id: &VisitorId, agent: Option<&str>, now: Time) -> bool {
+        let by_link = |redirects: &Arc<Redirects>| redirects.handed(id, agent.unwrap_or_default(), now);
+        if self.redirects.as_ref().is_some_and(by_link) {
+            return true;
+        }
+        let Some(visitor) = self.pipeline.visitor(Some(id), &[]).ok().flatten() else { return false };
         let same = visitor.user_agent.as_ref().map(|agent| agent.expose().as_str()) == agent;
-        (same && now.since(visitor.last_seen) <= HANDED_OVER_WITHIN).then_some(visitor.id)
+        same && now.since(visitor.last_seen) <= HANDED_OVER_WITHIN
+    }
+
+    /// The visitor that the address of a page hands over, if that is believable. Once: addresses are passed on, and whoever
+    /// opens one later is somebody else.
+    fn handed_over(&self, id: &VisitorId, agent: Option<&str>, now: Time) -> Option<VisitorId> {
+        if !self.may_be_handed_over(id, agent, now) {
+            return None;
+        }
+        let mut taken = self.taken_over.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.get(id, now).is_some() {
+            return None;
+        }
+        taken.put(id.clone(), (), now);
+        Some(id.clone())
     }
 
     /// Stores what was seen; `landed` is the visitor that the address of the landing page names.

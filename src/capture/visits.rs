@@ -18,6 +18,7 @@ use super::{
     cookies,
     sites::From,
     wire::{ActionWire, VisitWire},
+    without_contacts,
 };
 use crate::{
     attribution::{ReadCookies, read_cookies, read_landing, without_ours},
@@ -59,6 +60,7 @@ async fn visit(
 ) -> Response {
     let from = capture.config.sites.from(&headers);
     if from == From::Stranger {
+        capture.metrics.refused.inc();
         // Anybody can have himself refused here: that may not fill the disk.
         tracing::debug!("refused a visit posted by a page whose origin is not in capture.sites");
         let detail = "the page's origin is not one of this relay's sites; see [capture] sites";
@@ -78,12 +80,14 @@ async fn take(capture: &Arc<Capture>, client: IpAddr, headers: &HeaderMap, body:
     let body = read_body(body, BODY_BYTES_MAX).await?;
     let wire: VisitWire = read_json(&body, "")?;
     let told = Told::read(capture, wire, client, headers)?;
-    let known = told.known.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
+    // A no on the page that a link led to is about whom the link handed over.
+    let subject = told.known.clone().or_else(|| told.handed.clone().filter(|id| told.believes(capture, id)));
+    let known = subject.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
     let stored = known.as_ref().map(|visitor| visitor.consent).unwrap_or_default();
     let allowed = told.allowed.or(stored);
-    match allowed.keeping(capture.config.require_consent, told.known.is_some()) {
+    match allowed.keeping(capture.config.require_consent, subject.is_some()) {
         Keeping::All => told.keep(capture, known, allowed.told(), headers).await,
-        Keeping::Refusal => told.keep_refusal(capture, allowed.told()).await,
+        Keeping::Refusal => told.keep_refusal(capture, subject, allowed.told()).await,
         Keeping::Nothing => {
             let action = told.action.as_ref().map(|(action, _)| action.name.clone());
             capture.count_without_consent(action.as_ref(), told.place == Place::Landing);
@@ -143,7 +147,8 @@ impl Told {
         // from the address of the page, whatever stands there.
         let pairs = cookies::sent(headers).chain(sent.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let read = read_cookies(pairs.filter(|(_, value)| clean(value)).take(COOKIES_MAX), at);
-        let from_url = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
+        let from_url: Vec<ClickId> = landing.clicks.into_iter().filter(|click| clean(&click.value)).collect();
+        let clicked = from_url.iter().any(|click| click.kind.names_a_click());
         let clicks = both(from_url, read.clicks.clone());
         let mut keys: Vec<IdentityKey> = seal_user(&person, config.default_country).identity_keys().collect();
         for (field, token) in [("checkout_token", wire.checkout_token), ("cart_token", wire.cart_token)] {
@@ -158,7 +163,7 @@ impl Told {
         let left = left(wire.engaged_ms, wire.scroll)?;
         let privacy_control = wire.gpc == Some(true) || headers.get("sec-gpc").is_some_and(|value| value == "1");
         let inside = referrer.as_deref().is_some_and(|from| config.sites.inside(from, &url));
-        let brought = !landing.utm.is_empty() || !from_url_is_empty(&clicks, at) || landing.visitor_id.is_some();
+        let brought = !landing.utm.is_empty() || clicked || landing.visitor_id.is_some();
         let place = match (&action, left, wire.page) {
             (Some(_), ..) | (_, Some(_), _) => Place::Within,
             (.., Some(true)) => Place::Page,
@@ -168,7 +173,7 @@ impl Told {
         let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let agent = agent.and_then(|agent| scrub::agent(cut(agent.to_owned(), USER_AGENT_BYTES_MAX), &posted));
         let sealed_page = |address: &str| Sensitive::new(scrub::page(&without_ours(address), &posted));
-        let utm = scrub::utm(landing.utm, &posted);
+        let utm = without_contacts(scrub::utm(landing.utm, &posted));
         let visit = Visit {
             at,
             url: Some(sealed_page(&url)),
@@ -193,6 +198,10 @@ impl Told {
             left,
             person,
         })
+    }
+
+    fn believes(&self, capture: &Capture, id: &VisitorId) -> bool {
+        capture.may_be_handed_over(id, self.agent.as_deref(), self.at)
     }
 
     /// Stores all of it, and answers with the visitor's id.
@@ -257,7 +266,10 @@ impl Told {
             ..Observation::new(visitor_id.clone(), self.visit)
         };
         capture.saw(seen, landed.as_ref()).await?;
-        if let Some((name, digest)) = conversion {
+        let routed =
+            |(name, _): &(EventName, Digest)| capture.pipeline.routes().iter().any(|route| route.events.contains(name));
+        // Names that pages make up are not waited for.
+        if let Some((name, digest)) = conversion.filter(routed) {
             capture.pipeline.twins.by_browser(&name, digest, self.at);
         }
         if let Some(event) = event {
@@ -267,9 +279,14 @@ impl Told {
     }
 
     /// Stores that the visitor said no, and has its browser forget the id.
-    async fn keep_refusal(self, capture: &Arc<Capture>, consent: Consent) -> Result<Response, Problem> {
+    async fn keep_refusal(
+        self,
+        capture: &Arc<Capture>,
+        subject: Option<VisitorId>,
+        consent: Consent,
+    ) -> Result<Response, Problem> {
         let known = self.known.is_some();
-        let visitor_id = self.known.unwrap_or_else(|| VisitorId::mint(self.at));
+        let visitor_id = subject.unwrap_or_else(|| VisitorId::mint(self.at));
         let seen = Observation {
             place: Place::Within,
             consent,
@@ -289,11 +306,6 @@ impl Told {
         let set = capture.jar().visitor(&visitor_id).into_iter().filter(|_| !known).collect();
         answer(&visitor_id, set)
     }
-}
-
-/// Whether no click came with the address itself: those were seen just now, not when a cookie was set.
-fn from_url_is_empty(clicks: &[ClickId], at: Time) -> bool {
-    !clicks.iter().any(|click| click.first_seen == Some(at) && click.kind.names_a_click())
 }
 
 fn left(engaged_ms: Option<u64>, scroll: Option<u64>) -> Result<Option<Left>, Problem> {

@@ -6,13 +6,16 @@ use anyhow::Context as _;
 
 use super::table;
 use crate::{
-    config::{Config, DestinationConfig},
+    agents::{Agents, parse_overlay},
+    capture::{self, Countries},
+    config::{Config, DestinationConfig, Links},
     delivery::{self, rehearse::rehearse},
     destinations::{
         Destination,
         versions::{self, Life},
     },
     intake::{self, Reconcile, SourceConfig},
+    links::file::read_toml,
     model::{Clock, EventName, SealedEvent, SourceName, SystemClock, Time},
     pipeline::Pipeline,
     store::memory,
@@ -56,10 +59,49 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if config.destinations.is_empty() {
         println!("  destination      none: events are kept, and sent nowhere");
     }
+    let sites = config.capture.sites.0.len();
+    println!("  tag              {}, for pages of {sites} configured sites", config.capture.tag_path);
+    if sites == 0 {
+        println!("                   pages of other origins than the relay's own are refused: see capture.sites");
+    }
+    let hosts = &config.links.redirect.hosts;
+    println!("  links            {}", if hosts.is_empty() { "/l/".to_owned() } else { hosts.join(", ") });
+    let unusable = unusable_files(&config.links, &config.capture);
+    for problem in &unusable {
+        println!("                   {problem}");
+    }
+    if !unusable.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     if arguments.live && !ask_all(&config, clock).await? {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with the files that links need.
+fn unusable_files(links: &Links, capture: &capture::Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let proxies = capture.trusted_proxies.clone();
+    if let Err(error) = Countries::open(links.country_header.clone(), links.geo_file.clone(), proxies) {
+        problems.push(format!("links.geo_file: {error}"));
+    }
+    if let Some(path) = &links.bots_file {
+        let entries = read(path).and_then(|text| parse_overlay(&text).map_err(|why| why.to_string()));
+        let usable = entries.and_then(|entries| Agents::new(entries).map_err(|why| why.to_string()));
+        problems.extend(usable.err().map(|why| format!("links.bots_file: {why}")));
+    }
+    if let Some(path) = &links.file {
+        match read(path) {
+            Ok(text) => {
+                let rejected = read_toml(&text).into_iter().filter_map(Result::err);
+                problems.extend(rejected.map(|row| format!("links.file: line {}: {}", row.line, row.reason)));
+            }
+            Err(why) => problems.push(format!("links.file: {why}")),
+        }
+    }
+    problems
 }
 
 /// Where a source posts to, and what else there is to it.

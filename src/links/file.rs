@@ -43,6 +43,11 @@ pub const COLUMNS: [&str; 21] = [
     "exception",
 ];
 
+/// Columns of an export that are no fields of a link.
+const TOLD_ONLY: [&str; 2] = ["url", "state"];
+/// What such a column is.
+const UNUSED: &str = "";
+
 /// A link of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -104,6 +109,11 @@ fn columns(line: u64, cells: &[String]) -> Result<Vec<&'static str>, Rejected> {
             Some(field) => field.as_str(),
             None => plain,
         };
+        // What an export tells besides, and nobody can set.
+        if TOLD_ONLY.contains(&plain) {
+            columns.push(UNUSED);
+            continue;
+        }
         let Some(column) = COLUMNS.into_iter().find(|column| *column == plain) else {
             let why = format!("column {} has no name that is known here; known: {}", i + 1, COLUMNS.join(", "));
             return Err(Rejected::row(line, why));

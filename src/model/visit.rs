@@ -5,7 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClickId, Consent, Cookies, Digest, EventName, IdentityKey, IdentityKind, LinkKey, Money, Sensitive, Time, VisitorId,
+    Choice, ClickId, Consent, Cookies, Digest, EventName, IdentityKey, IdentityKind, LinkKey, Money, Sensitive, Time,
+    VisitorId,
 };
 
 /// Visits kept for one visitor next to the first one; the oldest of them go first.
@@ -237,6 +238,9 @@ impl Visitor {
 
     /// Adds what `seen` tells. The same landing twice changes nothing more than once does.
     pub fn absorb(&mut self, seen: Observation) {
+        if self.refuses(&seen) {
+            return self.learn(seen);
+        }
         let goes_on = seen.visit.at.since(self.last_seen) < VISIT_ENDS_AFTER;
         let last = self.last_visit();
         // The landing page loaded once more.
@@ -267,10 +271,27 @@ impl Visitor {
         }
     }
 
-    /// This visitor with the history of `others`, who are the same person. What belongs to a browser stays its own.
+    /// Whether nothing of this may be kept: the visitor says no, or said so and does not say otherwise now.
+    fn refuses(&self, seen: &Observation) -> bool {
+        let said_no = self.consent.ad_user_data == Choice::Denied && seen.consent.ad_user_data != Choice::Granted;
+        seen.withdrawn || said_no
+    }
+
+    /// This visitor with the history of `others`, who are the same person. What belongs to a browser stays its own, a yes
+    /// included; of who said no, nothing is shared.
     #[must_use]
     pub fn with(mut self, others: Vec<Self>) -> Self {
+        let said_no = |visitor: &Self| visitor.consent.ad_user_data == Choice::Denied;
+        if said_no(&self) {
+            return self;
+        }
         for other in others {
+            if said_no(&other) {
+                if self.consent.ad_user_data == Choice::Unknown {
+                    self.consent = other.consent;
+                }
+                continue;
+            }
             let mut landings: Vec<Visit> = std::mem::take(&mut self.visits);
             landings.push(self.first_visit);
             landings.push(other.first_visit);
@@ -281,7 +302,6 @@ impl Visitor {
             other.clicks.into_iter().for_each(|click| self.click(click));
             self.actions.extend(other.actions);
             self.actions.sort_by_key(|action| action.at);
-            self.consent = self.consent.or(other.consent);
         }
         self
     }
@@ -317,13 +337,15 @@ impl Visitor {
         self.browser_ids.clear();
         self.cookies = Cookies::default();
         (self.ip, self.user_agent, self.screen) = (None, None, None);
-        self.keys.retain(|key| key.kind != IdentityKind::ClickId);
+        // How it is known to be who said no stays; what tells where it came from does not.
+        self.keys.retain(|key| !matches!(key.kind, IdentityKind::ClickId | IdentityKind::Conversion));
     }
 
     fn learn(&mut self, seen: Observation) {
         self.last_seen = self.last_seen.max(seen.visit.at);
-        if seen.withdrawn {
+        if self.refuses(&seen) {
             self.consent = seen.consent.or(self.consent);
+            self.add_keys(seen.keys);
             self.withdraw();
             return;
         }
@@ -358,7 +380,11 @@ impl Visitor {
         if let Some(other) = seen.same_as {
             self.link(&other);
         }
-        for key in seen.keys {
+        self.add_keys(seen.keys);
+    }
+
+    fn add_keys(&mut self, keys: Vec<IdentityKey>) {
+        for key in keys {
             if !self.keys.contains(&key) {
                 self.keys.push(key);
             }
@@ -375,7 +401,7 @@ impl Visitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Choice, ClickKind};
+    use crate::model::ClickKind;
 
     fn seen(at: i64, gclid: &str, consent: Choice) -> Observation {
         let at = Time::from_secs(at);
@@ -431,7 +457,7 @@ mod tests {
         let mut one = Visitor::new(seen(100, "new", Choice::Granted));
         let other = Visitor::new(Observation {
             ip: Some(Sensitive::new([192, 0, 2, 1].into())),
-            ..seen(5, "old", Choice::Denied)
+            ..seen(5, "old", Choice::Unknown)
         });
         one.link(&VisitorId::new("v2").expect("valid"));
         let both = one.clone().with(vec![other]);
@@ -452,5 +478,20 @@ mod tests {
         visitor.absorb(Observation { withdrawn: true, consent, place: Place::Within, ..seen(2, "b", Choice::Denied) });
         assert!(visitor.clicks.is_empty() && visitor.visits.is_empty() && visitor.first_visit.url.is_none());
         assert_eq!((visitor.consent, visitor.keys.len()), (consent, 1), "a later sale is to find the no");
+    }
+
+    #[test]
+    fn after_a_no_nothing_is_learnt_until_there_is_a_yes() {
+        let mut visitor = Visitor::new(seen(1, "a", Choice::Granted));
+        let refusal = Observation { withdrawn: true, place: Place::Within, ..seen(2, "x", Choice::Denied) };
+        visitor.absorb(Observation { clicks: Vec::new(), ..refusal });
+        // A click on a tracked link says nothing of consent.
+        visitor.absorb(seen(3, "after-the-no", Choice::Unknown));
+        assert!(visitor.clicks.is_empty() && visitor.visits.is_empty(), "{visitor:?}");
+        let yes = Visitor { consent: Consent::default(), ..Visitor::new(seen(4, "of-another", Choice::Granted)) };
+        assert!(yes.clone().with(vec![visitor.clone()]).clicks.iter().all(|click| click.value == "of-another"));
+        assert_eq!(visitor.clone().with(vec![yes]).clicks, [], "and nothing of others is used for it");
+        visitor.absorb(seen(5, "after-the-yes", Choice::Granted));
+        assert_eq!(visitor.clicks.len(), 1);
     }
 }

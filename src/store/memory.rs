@@ -18,7 +18,7 @@ use super::{
         disk::{Disk, DiskFile},
     },
 };
-use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
+use crate::model::{IdentityKey, IdentityKind, Observation, Time, Visitor, VisitorId};
 
 /// Opens all stores in memory.
 ///
@@ -224,13 +224,17 @@ impl VisitStore for Visitors {
             let told = seen.keys.iter().filter(|key| key.kind.tells_person());
             let others: Vec<VisitorId> =
                 told.filter_map(|key| maps.by_key.get(key).cloned()).chain(seen.same_as.clone()).collect();
-            for &key in &seen.keys {
-                maps.by_key.insert(key, id.clone());
-            }
+            let keys = seen.keys.clone();
             match maps.by_id.get_mut(&id) {
                 Some(visitor) => visitor.absorb(seen),
                 None => {
                     maps.by_id.insert(id.clone(), Visitor::new(seen));
+                }
+            }
+            let kept = maps.by_id.get(&id).map(|visitor| visitor.keys.clone()).unwrap_or_default();
+            for key in keys.into_iter().filter(|key| kept.contains(key)) {
+                if key.kind != IdentityKind::Conversion || !maps.by_key.contains_key(&key) {
+                    maps.by_key.insert(key, id.clone());
                 }
             }
             for other in others.iter().filter(|other| **other != id) {

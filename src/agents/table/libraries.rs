@@ -4,6 +4,9 @@
 use super::Product;
 
 pub(super) const LIBRARIES: &[Product] = &[
+    ("pip", &["^pip/"]),
+    ("Gradle", &["^gradle/"]),
+    ("Android download manager", &["androiddownloadmanager"]),
     ("curl", &["curl/", "^curl", "libcurl", "pycurl", "php-curl", "ruby-curl", "curl-", "curb/"]),
     ("Wget", &["wget"]),
     ("HTTPie", &["httpie"]),

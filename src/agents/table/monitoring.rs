@@ -4,6 +4,12 @@
 use super::Product;
 
 pub(super) const MONITORING: &[Product] = &[
+    ("DebugBear", &["debugbear"]),
+    ("URLTester", &["urltester"]),
+    ("AutomaticWPTester", &["automaticwptester"]),
+    ("httpscheck", &["httpscheck"]),
+    ("basicstate", &["basicstate"]),
+    ("ConversionRelay", &["conversionrelay-"]),
     ("UptimeRobot", &["uptimerobot"]),
     ("Pingdom", &["pingdom", "pingbot", "pingdompagespeed", "pingdomtms"]),
     ("StatusCake", &["statuscake"]),

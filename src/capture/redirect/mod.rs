@@ -240,6 +240,13 @@ impl Redirects {
         *self.agents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Reader::new(agents));
     }
 
+    /// Whether a link handed `visitor` over to this browser within the last half hour.
+    pub(super) fn handed(&self, visitor: &VisitorId, user_agent: &str, now: Time) -> bool {
+        let handed_over = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let handed = handed_over.get(visitor, now);
+        handed.is_some_and(|(_, handed)| handed.user_agent == self.hashing.hash_one(cut(user_agent)))
+    }
+
     /// Whether `visitor` was handed over to a landing page by a link within the last half hour, and to this browser: then
     /// its click is noted to have led to a page. Anybody can write an id into an address.
     pub fn landed(&self, visitor: &VisitorId, user_agent: &str, now: Time) -> bool {
@@ -348,11 +355,11 @@ impl Redirects {
 
     /// Who asks, and whether that may not be known.
     fn who(&self, headers: &HeaderMap, signs: &Signs, at: Time) -> (Who, bool) {
-        if signs.head || !row::may_be_a_person(signs.verdict()) {
-            return (Who::New(None), false);
-        }
         if self.config.respect_gpc && headers.get("sec-gpc").is_some_and(|value| value == "1") {
             return (Who::New(None), true);
+        }
+        if signs.head || !row::may_be_a_person(signs.verdict()) {
+            return (Who::New(None), self.config.require_consent);
         }
         match cookie(headers, cookies::VISITOR).and_then(visitor_id) {
             Some(id) => (Who::Known(id), false),

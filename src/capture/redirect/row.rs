@@ -7,7 +7,7 @@ use url::Url;
 use super::Hit;
 use crate::{
     attribution::read_landing,
-    capture::truth::Who,
+    capture::{truth::Who, without_contacts},
     links::VISITOR_PARAMETER,
     model::{Click, ClickVerdict, IdentityKey, Observation, RawUser, Sensitive, Time, Utm, Visit, VisitorId},
     privacy::scrub::{self, Posted},
@@ -50,7 +50,7 @@ impl Hit {
 
     fn utm(&self) -> Utm {
         let address = self.location.as_ref().and_then(|location| location.to_str().ok()).unwrap_or("");
-        scrub::utm(read_landing(address, self.at).utm, &Posted::of(&RawUser::default()))
+        without_contacts(scrub::utm(read_landing(address, self.at).utm, &Posted::of(&RawUser::default())))
     }
 
     /// Its row. A fingerprint is kept only of browsers that may be told from others.
@@ -93,7 +93,7 @@ impl Hit {
             at: self.at,
             url: Some(Sensitive::new(scrub::page(&page, posted))),
             referrer: self.referrer.as_ref().map(|referrer| Sensitive::new(scrub::page(referrer, posted))),
-            utm: scrub::utm(landing.utm, posted),
+            utm: without_contacts(scrub::utm(landing.utm, posted)),
             link: Some(self.link.key.clone()),
             ..Visit::default()
         };

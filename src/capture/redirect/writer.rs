@@ -18,7 +18,7 @@ use tokio::{
 use super::{Config, Hit, Message, Metrics, Tools};
 use crate::{
     capture::truth::{Fingerprints, Judge, Sighting},
-    model::{Click, ClickVerdict, Clock, Observation, Time},
+    model::{Choice, Click, ClickVerdict, Clock, Observation, Time},
     pipeline::Pipeline,
     store::{Amendment, ClickStore, StoreError},
     tracking::drift::Drift,
@@ -32,6 +32,8 @@ const GATHER: Duration = Duration::from_millis(5);
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How long a write that failed is waited with.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Visitors that are stored together; more at once cost memory (store/sled).
+const TOGETHER_MAX: usize = 128;
 /// Batches of visitors that wait to be stored.
 const VISITORS_WAITING: usize = 16;
 
@@ -40,6 +42,7 @@ pub struct Writer {
     waiting: mpsc::Receiver<Message>,
     desk: Desk,
     pipeline: Arc<Pipeline>,
+    require_consent: bool,
 }
 
 /// What a batch is written with.
@@ -78,7 +81,7 @@ impl Writer {
             metrics: tools.metrics.clone(),
             failing,
         };
-        Self { waiting, desk, pipeline: Arc::clone(&tools.pipeline) }
+        Self { waiting, desk, pipeline: Arc::clone(&tools.pipeline), require_consent: config.require_consent }
     }
 
     /// Writes until everybody has dropped the links and all is written; `stopped` ends waiting for a store that fails.
@@ -88,9 +91,10 @@ impl Writer {
     pub async fn run(self, stopped: watch::Receiver<bool>) -> io::Result<()> {
         let (visitors, seen) = mpsc::channel(VISITORS_WAITING);
         let unstored = Arc::new(AtomicBool::new(false));
-        let Self { waiting, desk, pipeline } = self;
+        let Self { waiting, desk, pipeline, require_consent } = self;
         let keeper = Keeper {
             pipeline,
+            require_consent,
             failing: Arc::clone(&unstored),
             metrics: desk.metrics.clone(),
             clock: Arc::clone(&desk.clock),
@@ -247,6 +251,7 @@ impl Batch {
 /// Stores what links tell of visitors.
 struct Keeper {
     pipeline: Arc<Pipeline>,
+    require_consent: bool,
     failing: Arc<AtomicBool>,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -256,8 +261,22 @@ impl Keeper {
     async fn run(self, mut seen: mpsc::Receiver<Vec<Observation>>, mut stopped: watch::Receiver<bool>) {
         let mut batches = Vec::new();
         while seen.recv_many(&mut batches, VISITORS_WAITING).await > 0 {
-            let all: Vec<Observation> = batches.drain(..).flatten().collect();
-            while let Err(error) = self.pipeline.saw(all.clone(), all.len() as u64).await {
+            let all: Vec<Observation> = batches.drain(..).flatten().filter(|seen| self.may_keep(seen)).collect();
+            for some in all.chunks(TOGETHER_MAX) {
+                self.store(some, &mut stopped).await;
+            }
+        }
+    }
+
+    /// Whether something of a visitor may be kept: a click carries no yes, so where one is needed it was said before.
+    fn may_keep(&self, seen: &Observation) -> bool {
+        let known = || self.pipeline.visitor(Some(&seen.visitor_id), &[]).ok().flatten();
+        !self.require_consent || known().is_some_and(|visitor| visitor.consent.ad_user_data == Choice::Granted)
+    }
+
+    async fn store(&self, all: &[Observation], stopped: &mut watch::Receiver<bool>) {
+        {
+            while let Err(error) = self.pipeline.saw(all.to_vec(), all.len() as u64).await {
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "visitors of links cannot be stored; trying again until they can");
                 }

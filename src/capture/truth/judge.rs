@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
@@ -77,6 +78,8 @@ pub(in crate::capture) struct Judge {
     clicks: Lately<Repeated, ()>,
     /// The last [`REQUESTS`] rows of each browser.
     browsers: Lately<u64, VecDeque<Row>>,
+    /// Makes numbers of ids.
+    ids: RandomState,
 }
 
 impl Judge {
@@ -85,6 +88,7 @@ impl Judge {
         Self {
             clicks: Lately::new(duplicate_window, REMEMBERED_MAX),
             browsers: Lately::new(REQUESTS_WITHIN, REMEMBERED_MAX),
+            ids: RandomState::new(),
         }
     }
 
@@ -129,7 +133,12 @@ impl Judge {
             return (false, Vec::new());
         }
         let at = sighting.at;
-        let earlier = self.browsers.get_mut(&sighting.fingerprint, at).map(std::mem::take);
+        // Many people share an address and a kind of browser; who comes with an id is one of them.
+        let browser = match sighting.who {
+            Who::Known(id) => self.ids.hash_one(id),
+            Who::New(_) => sighting.fingerprint,
+        };
+        let earlier = self.browsers.get_mut(&browser, at).map(std::mem::take);
         let mut rows = earlier.unwrap_or_default();
         rows.push_back(Row {
             id: sighting.id.to_owned(),

@@ -14,7 +14,7 @@ use crate::cli::{
 /// More links than one relay holds.
 const ALL: u64 = 1_000_000;
 /// The columns of the bulk import, in the order they are written.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 22] = [
     "slug",
     "host",
     "destination",
@@ -34,6 +34,8 @@ const COLUMNS: [&str; 20] = [
     "owner",
     "note",
     "expires_at",
+    "utm_rule",
+    "exception",
     "url",
 ];
 

@@ -186,11 +186,12 @@ fn reindex(file: &dyn super::disk::DiskFile, number: u32, length: u64) -> Result
 /// The record without what tells who the person is; `None` if it tells nothing.
 fn without_person(record: Record, places: &[Place]) -> Option<Record> {
     Some(match record {
-        Record::Accepted { event, deliveries, .. } => {
-            Record::Accepted { event: nobody(event), deliveries, waits_for: None }
+        Record::Accepted { event, deliveries, waits_for } => {
+            let event = nobody(event, waits_for.is_some())?;
+            Record::Accepted { event, deliveries, waits_for: None }
         }
         Record::Changed { place, event, deliveries, deadlines, completed } => {
-            Record::Changed { place, event: nobody(event), deliveries, deadlines, completed }
+            Record::Changed { place, event: nobody(event, false)?, deliveries, deadlines, completed }
         }
         Record::Settled { destination, at, attempt, steps, mark, mut exhibits } => {
             let before = exhibits.len();
@@ -204,14 +205,16 @@ fn without_person(record: Record, places: &[Place]) -> Option<Record> {
     })
 }
 
-/// The event without its person: what it was, what it was worth and what it is known by stay.
-fn nobody(event: SealedEvent) -> SealedEvent {
-    SealedEvent {
+/// The event without its person: what it was, what it was worth and what it is known by stay. `None` if it names nobody,
+/// unless `anyway`: a record of an older form that nothing is taken out of would only grow.
+fn nobody(event: SealedEvent, anyway: bool) -> Option<SealedEvent> {
+    let cleared = SealedEvent {
         visitor_id: None,
         joined_by: None,
         user: SealedUser::default(),
         context: Context::default(),
         properties: Properties::default(),
-        ..event
-    }
+        ..event.clone()
+    };
+    (anyway || cleared != event).then_some(cleared)
 }

@@ -33,7 +33,7 @@ use super::{
     clicks::FileClicks,
     journal::{Journal, disk::Directory},
 };
-use crate::model::{IdentityKey, Observation, Time, Visitor, VisitorId};
+use crate::model::{IdentityKey, IdentityKind, Observation, Time, Visitor, VisitorId};
 
 /// Operations in one batch; sled's memory grows with larger ones.
 const BATCH_MAX: usize = 256;
@@ -410,9 +410,8 @@ impl Committer {
             Some(staged) => Ok(staged),
             None => self.known(batch, &id),
         };
-        for key in &seen.keys {
-            batch.keys.insert(key_bytes(key), Some(id.clone()));
-        }
+        let keys = seen.keys.clone();
+        let before = known.as_ref().ok().and_then(|known| known.as_ref().map(|visitor| visitor.keys.clone()));
         let mut visitor = match known {
             Ok(Some(mut visitor)) => {
                 visitor.absorb(seen);
@@ -425,6 +424,19 @@ impl Committer {
             }
             Err(error) => return Err(error),
         };
+        // What the visitor does not keep (any more) leads nowhere.
+        for key in before.iter().flatten().filter(|key| !visitor.keys.contains(key)) {
+            if self.owner(batch, key)?.is_some_and(|owner| owner == id) {
+                batch.keys.insert(key_bytes(key), None);
+            }
+        }
+        for key in keys.iter().filter(|key| visitor.keys.contains(key)) {
+            // Whose browser told of a conversion first, had it.
+            if key.kind == IdentityKind::Conversion && self.owner(batch, key)?.is_some() {
+                continue;
+            }
+            batch.keys.insert(key_bytes(key), Some(id.clone()));
+        }
         for mut other in others {
             visitor.link(&other.id);
             other.link(&visitor.id);
@@ -434,20 +446,23 @@ impl Committer {
         Ok(())
     }
 
+    /// The visitor that a key leads to.
+    fn owner(&self, batch: &Batch, key: &IdentityKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key_bytes(key);
+        if let Some(staged) = batch.keys.get(&key) {
+            return Ok(staged.clone());
+        }
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let stored = trees.as_ref().ok_or_else(closed)?.keys.get(key);
+        Ok(stored.map_err(|error| unavailable(&error))?.map(|id| id.to_vec()))
+    }
+
     /// Other visitors that what is seen tells to be the same person: those seen with the same contact details before, and
     /// the one whose id was handed over.
     fn others(&self, batch: &Batch, seen: &Observation) -> Result<Vec<Visitor>, StoreError> {
         let mut ids: Vec<Vec<u8>> = seen.same_as.iter().map(|id| id.as_str().as_bytes().to_vec()).collect();
-        for key in seen.keys.iter().filter(|key| key.kind.tells_person()).map(key_bytes) {
-            let owner = match batch.keys.get(&key) {
-                Some(staged) => staged.clone(),
-                None => {
-                    let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-                    let stored = trees.as_ref().ok_or_else(closed)?.keys.get(key);
-                    stored.map_err(|error| unavailable(&error))?.map(|id| id.to_vec())
-                }
-            };
-            ids.extend(owner);
+        for key in seen.keys.iter().filter(|key| key.kind.tells_person()) {
+            ids.extend(self.owner(batch, key)?);
         }
         ids.sort_unstable();
         ids.dedup();

@@ -107,7 +107,9 @@ impl Figures {
         if let Some(at) = ClickVerdict::ALL.iter().position(|verdict| *verdict == row.verdict) {
             self.by_verdict[at] += 1;
         }
-        if row.verdict == ClickVerdict::Human {
+        // Who was led nowhere, as the link had ended or was stopped, was no visitor of anything.
+        let led = !row.reasons.iter().any(|reason| matches!(reason.as_str(), "expired" | "paused" | "pending"));
+        if row.verdict == ClickVerdict::Human && led {
             self.human += 1;
             self.unique += u64::from(uniques.counts(group, row));
             self.sessions += u64::from(row.landed.is_some());
