@@ -1,6 +1,7 @@
 //! Journeys through the real binary and the real router, over real HTTP, against the strict sandbox.
 
 mod bad_input;
+mod capture;
 mod clock;
 mod crash;
 mod crm;
