@@ -4,8 +4,8 @@
 //!
 //! No maintained crate holds a list of bots (checked 2026-11-20 with `cargo info`): `isbot` 0.1.3 is of 2022 and misses
 //! WhatsApp, `woothee` 0.13.0 is of 2021 and finds fewer than half, `ua-parser` 0.2.2 holds no data of its own. So there is a
-//! table of our own ([`table`]), made of the names that crawlers publish, with rules for what calls itself a machine without
-//! being in it ([`generic`], [`shape`]), and beside it the operator's own list ([`parse_overlay`]) in the form of
+//! table of our own (`table`), made of the names that crawlers publish, with rules for what calls itself a machine without
+//! being in it (`generic`, `shape`), and beside it the operator's own list ([`parse_overlay`]) in the form of
 //! `crawler-user-agents.json`, which is published often and may be put there as it is.
 //!
 //! # What it cannot tell

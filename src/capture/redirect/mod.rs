@@ -1,7 +1,7 @@
 //! Tracked links: `GET /l/{slug}` on every host, `GET /{slug}` on link hosts.
 //!
 //! The answer needs the link and the request's headers, and nothing else: no disk, no lock that anybody holds for long. What
-//! came of the request goes as one [`Hit`] into a bounded queue to one writer (`writer.rs`), which judges it, appends its row and
+//! came of the request goes as one `Hit` into a bounded queue to one writer (`writer.rs`), which judges it, appends its row and
 //! tells the pipeline of the visitor.
 //!
 //! A stopped relay writes every hit it answered. A killed one loses those that its writer had not appended: in practice

@@ -275,20 +275,18 @@ impl Keeper {
     }
 
     async fn store(&self, all: &[Observation], stopped: &mut watch::Receiver<bool>) {
-        {
-            while let Err(error) = self.pipeline.saw(all.to_vec(), all.len() as u64).await {
-                if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "visitors of links cannot be stored; trying again until they can");
-                }
-                if *stopped.borrow() {
-                    self.metrics.lose_visitors(all.len() as u64, self.clock.now());
-                    break;
-                }
-                let _stopped = tokio::time::timeout(RETRY_EVERY, stopped.wait_for(|stopped| *stopped)).await;
+        while let Err(error) = self.pipeline.saw(all.to_vec(), all.len() as u64).await {
+            if !self.failing.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "visitors of links cannot be stored; trying again until they can");
             }
-            if self.failing.swap(false, Ordering::Relaxed) {
-                tracing::info!("visitors of links can be stored again");
+            if *stopped.borrow() {
+                self.metrics.lose_visitors(all.len() as u64, self.clock.now());
+                return;
             }
+            let _stopped = tokio::time::timeout(RETRY_EVERY, stopped.wait_for(|stopped| *stopped)).await;
+        }
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("visitors of links can be stored again");
         }
     }
 }

@@ -6,38 +6,16 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::view;
-use crate::cli::{
-    relay::Relay,
-    table::{self, text},
+use crate::{
+    cli::{
+        relay::Relay,
+        table::{self, text},
+    },
+    links::file::COLUMNS,
 };
 
 /// More links than one relay holds.
 const ALL: u64 = 1_000_000;
-/// The columns of the bulk import, in the order they are written.
-const COLUMNS: [&str; 22] = [
-    "slug",
-    "host",
-    "destination",
-    "source",
-    "medium",
-    "campaign",
-    "content",
-    "term",
-    "model",
-    "prompt_family",
-    "angle",
-    "placement",
-    "audience",
-    "intent",
-    "goal",
-    "offer",
-    "owner",
-    "note",
-    "expires_at",
-    "utm_rule",
-    "exception",
-    "url",
-];
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct Import {
@@ -93,9 +71,11 @@ pub(super) async fn export(arguments: &Export) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
+    // The columns of the import, and where the link is.
+    let columns = || COLUMNS.into_iter().chain(["url"]);
+    writer.write_record(columns())?;
     for link in answer["links"].as_array().into_iter().flatten() {
-        writer.write_record(COLUMNS.map(|column| cell(link, column)))?;
+        writer.write_record(columns().map(|column| cell(link, column)))?;
     }
     print!("{}", String::from_utf8(writer.into_inner()?)?);
     Ok(())
