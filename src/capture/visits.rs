@@ -80,9 +80,10 @@ async fn take(capture: &Arc<Capture>, client: IpAddr, headers: &HeaderMap, body:
     let body = read_body(body, BODY_BYTES_MAX).await?;
     let wire: VisitWire = read_json(&body, "")?;
     let told = Told::read(capture, wire, client, headers)?;
-    // A no on the page that a link led to is about whom the link handed over.
+    // A no on the page that a link led to is about whom the link handed over. A yes of theirs is not taken for one of this
+    // browser: the address may have been passed on.
     let subject = told.known.clone().or_else(|| told.handed.clone().filter(|id| told.believes(capture, id)));
-    let known = subject.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
+    let known = told.known.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
     let stored = known.as_ref().map(|visitor| visitor.consent).unwrap_or_default();
     let allowed = told.allowed.or(stored);
     match allowed.keeping(capture.config.require_consent, subject.is_some()) {

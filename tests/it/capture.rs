@@ -86,7 +86,7 @@ async fn an_address_that_is_passed_on_makes_nobody_somebody_else() {
     make_link(&relay).await;
     let (location, handed) = click(&relay, "/l/mugs").await;
     let ids: Vec<Value> = [
-        visit(&relay, "", &json!({ "url": location })).await,
+        visit(&relay, "", &json!({ "url": location, "consent": yes() })).await,
         visit(&relay, "", &json!({ "url": location })).await,
         visit(&relay, &format!("cr_vid={handed}"), &json!({ "url": location })).await,
     ]
@@ -95,6 +95,8 @@ async fn an_address_that_is_passed_on_makes_nobody_somebody_else() {
     .collect();
     assert_eq!((&ids[0], &ids[2]), (&json!(handed), &json!(handed)));
     assert_ne!(ids[1], ids[0], "the second browser without a cookie is another one");
+    let other = relay.admin(&format!("/v1/visitors/{}", ids[1].as_str().expect("an id"))).await;
+    assert_eq!(other["consent"]["ad_user_data"], "unknown", "the first one's yes is not its own: {other}");
     // What the click tells may be stored after its landing.
     let path = format!("/v1/visitors/{handed}");
     let visitor = relay.until(&path, |visitor| visitor["visits"][0]["link"] == "mugs").await;
