@@ -23,8 +23,8 @@ use super::{
 use crate::{
     attribution::{ReadCookies, read_cookies, read_landing, without_ours},
     model::{
-        Action, ActionSource, ClickId, Consent, Digest, EventName, IdentityKey, IdentityKind, Left, Observation, Place,
-        RawContext, RawEvent, RawUser, Sensitive, Time, Utm, Visit, Visitor, VisitorId,
+        Action, ActionSource, Choice, ClickId, Consent, Digest, EventName, IdentityKey, IdentityKind, Left,
+        Observation, Place, RawContext, RawEvent, RawUser, Sensitive, Time, Utm, Visit, Visitor, VisitorId,
     },
     privacy::{
         scrub::{self, Posted},
@@ -83,8 +83,11 @@ async fn take(capture: &Arc<Capture>, client: IpAddr, headers: &HeaderMap, body:
     // A no on the page that a link led to is about whom the link handed over. A yes of theirs is not taken for one of this
     // browser: the address may have been passed on.
     let subject = told.known.clone().or_else(|| told.handed.clone().filter(|id| told.believes(capture, id)));
-    let known = told.known.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
-    let stored = known.as_ref().map(|visitor| visitor.consent).unwrap_or_default();
+    let known = subject.as_ref().map(|id| capture.pipeline.visitor(Some(id), &[])).transpose()?.flatten();
+    let its_own = |visitor: &Visitor| told.known.as_ref() == Some(&visitor.id);
+    let counts = |visitor: &&Visitor| its_own(visitor) || visitor.consent.ad_user_data == Choice::Denied;
+    let stored = known.as_ref().filter(counts).map(|visitor| visitor.consent).unwrap_or_default();
+    let known = known.filter(its_own);
     let allowed = told.allowed.or(stored);
     match allowed.keeping(capture.config.require_consent, subject.is_some()) {
         Keeping::All => told.keep(capture, known, allowed.told(), headers).await,
